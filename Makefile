@@ -1,0 +1,103 @@
+# chrimg: make, make check, make install; everything is built in $(BUILD).
+#
+#   all         the program, the library (.a, .so) and chrimg.pc
+#   check       every test (scripts/check installs what they need first)
+#   check-asan  the same under AddressSanitizer and UBSan
+#   bench       figures beside the peers, in one run
+#   fuzz        the libFuzzer targets (clang); FUZZ_SECONDS each
+
+BUILD ?= build
+PREFIX ?= /usr/local
+DESTDIR ?=
+CC ?= gcc
+VERSION := $(shell sed -n 's/^.define CHR_VERSION "\(.*\)"/\1/p' lib/chrimg.h)
+
+PACKAGES := ext2fs com_err blkid zlib libzstd libzip jansson
+PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES))
+PKG_LIBS := $(shell pkg-config --libs $(PACKAGES))
+
+CFLAGS ?= -O2 -g
+WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes \
+            -Wformat=2 -Wno-format-nonliteral
+BASE_CFLAGS := -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Ilib -fPIC -fvisibility=hidden \
+               -pthread $(WARNINGS) $(PKG_CFLAGS)
+LIBS := $(PKG_LIBS) -pthread
+
+LIB_SOURCES := $(sort $(wildcard lib/*/*.c))
+TOOL_SOURCES := $(sort $(wildcard imgtool/*.c))
+FIXTURE_SOURCES := $(sort $(wildcard fixtures/*.c))
+UNIT_SOURCES := $(sort $(wildcard tests/unit/*.c))
+FUZZ_SOURCES := $(sort $(wildcard tests/fuzz/*.c))
+
+object = $(patsubst %.c,$(BUILD)/%.o,$(1))
+LIB_OBJECTS := $(call object,$(LIB_SOURCES))
+TOOL_OBJECTS := $(call object,$(TOOL_SOURCES))
+FIXTURE_OBJECTS := $(call object,$(FIXTURE_SOURCES))
+UNIT_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(UNIT_SOURCES))
+
+.PHONY: all tests check check-asan bench fuzz install uninstall clean
+.DELETE_ON_ERROR:
+# Kept, so that a second make has nothing to do.
+.SECONDARY:
+
+all: $(BUILD)/chrimg $(BUILD)/libchrimg.so $(BUILD)/chrimg.pc
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(BASE_CFLAGS) $(CPPFLAGS) -MMD -MP -c -o $@ $<
+
+# Changed flags or another compiler rebuild everything.
+FLAGS := $(CC) $(CFLAGS) $(BASE_CFLAGS) $(CPPFLAGS) $(LDFLAGS)
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+.PHONY: FORCE
+FORCE:
+
+$(BUILD)/libchrimg.a: $(LIB_OBJECTS)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/libchrimg.so: $(LIB_OBJECTS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,libchrimg.so.0 -o $@ $^ $(LIBS)
+
+$(BUILD)/chrimg: $(TOOL_OBJECTS) $(BUILD)/libchrimg.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/chrimg.pc: lib/chrimg.h Makefile
+	@mkdir -p $(@D)
+	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' \
+	  'Name: chrimg' 'Description: disk images of RouterOS CHR' 'Version: $(VERSION)' \
+	  'Libs: -L$${libdir} -lchrimg' 'Libs.private: $(LIBS)' 'Requires.private: $(PACKAGES)' \
+	  'Cflags: -I$${includedir}' > $@
+
+$(BUILD)/mkchr: $(FIXTURE_OBJECTS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libchrimg.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+
+tests: all $(BUILD)/mkchr $(UNIT_PROGRAMS)
+
+check: tests
+	tests/run $(BUILD)
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig \
+	  $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(BUILD)/chrimg $(DESTDIR)$(PREFIX)/bin/chrimg
+	install -m 644 $(BUILD)/libchrimg.a $(DESTDIR)$(PREFIX)/lib/libchrimg.a
+	install -m 755 $(BUILD)/libchrimg.so $(DESTDIR)$(PREFIX)/lib/libchrimg.so.0
+	ln -sf libchrimg.so.0 $(DESTDIR)$(PREFIX)/lib/libchrimg.so
+	install -m 644 lib/chrimg.h $(DESTDIR)$(PREFIX)/include/chrimg.h
+	install -m 644 $(BUILD)/chrimg.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/chrimg.pc
+	install -m 644 imgtool/chrimg.1 $(DESTDIR)$(PREFIX)/share/man/man1/chrimg.1
+
+uninstall:
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/chrimg lib/libchrimg.a lib/libchrimg.so.0 \
+	  lib/libchrimg.so include/chrimg.h lib/pkgconfig/chrimg.pc share/man/man1/chrimg.1)
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
