@@ -28,6 +28,7 @@ TOOL_SOURCES := $(sort $(wildcard imgtool/*.c))
 FIXTURE_SOURCES := $(sort $(wildcard fixtures/*.c))
 UNIT_SOURCES := $(sort $(wildcard tests/unit/*.c))
 FUZZ_SOURCES := $(sort $(wildcard tests/fuzz/*.c))
+ALL_SOURCES := $(LIB_SOURCES) $(TOOL_SOURCES) $(FIXTURE_SOURCES) $(UNIT_SOURCES) $(FUZZ_SOURCES)
 
 object = $(patsubst %.c,$(BUILD)/%.o,$(1))
 LIB_OBJECTS := $(call object,$(LIB_SOURCES))
@@ -35,7 +36,7 @@ TOOL_OBJECTS := $(call object,$(TOOL_SOURCES))
 FIXTURE_OBJECTS := $(call object,$(FIXTURE_SOURCES))
 UNIT_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(UNIT_SOURCES))
 
-.PHONY: all tests check check-asan bench fuzz install uninstall clean
+.PHONY: all tests check check-asan bench fuzz fuzz-programs install uninstall clean
 .DELETE_ON_ERROR:
 # Kept, so that a second make has nothing to do.
 .SECONDARY:
@@ -77,10 +78,48 @@ $(BUILD)/mkchr: $(FIXTURE_OBJECTS)
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libchrimg.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
-tests: all $(BUILD)/mkchr $(UNIT_PROGRAMS)
+# Loaded into programs with and without sanitizers, so it takes no flags from outside.
+$(BUILD)/tests/powercut/recorder.so: tests/powercut/recorder.c tests/powercut/log.h
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -g $(WARNINGS) -shared -fPIC -o $@ $< -pthread
+
+$(BUILD)/tests/powercut/%: tests/powercut/%.c tests/powercut/log.h
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -g $(WARNINGS) -o $@ $<
+
+$(BUILD)/tests/hostile/%: tests/hostile/%.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -g $(WARNINGS) -o $@ $<
+
+# A fuzz target with a plain main() by default; libFuzzer brings its own.
+FUZZ_MAIN ?= $(BUILD)/tests/fuzz/main/replay.o
+FUZZ_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(FUZZ_SOURCES))
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(FUZZ_MAIN) $(BUILD)/libchrimg.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+TEST_TOOLS := $(addprefix $(BUILD)/tests/,powercut/recorder.so powercut/replay powercut/writer \
+  hostile/patch)
+
+tests: all $(BUILD)/mkchr $(UNIT_PROGRAMS) $(TEST_TOOLS) $(FUZZ_PROGRAMS)
 
 check: tests
 	tests/run $(BUILD)
+
+# Boots are left out: they test the images, and emulation is slow enough without.
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+check-asan:
+	$(MAKE) BUILD=$(BUILD)-asan CFLAGS="-O1 -g $(SANITIZE)" LDFLAGS="$(SANITIZE)" tests
+	tests/run -x "tests/boot*" $(BUILD)-asan
+
+FUZZ_SECONDS ?= 60
+FUZZ_SANITIZE := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
+                 -fno-omit-frame-pointer
+fuzz:
+	$(MAKE) BUILD=$(BUILD)-fuzz CC=clang FUZZ_MAIN= CFLAGS="-O1 -g $(FUZZ_SANITIZE)" \
+	  LDFLAGS="-fsanitize=fuzzer,address,undefined" fuzz-programs
+	tests/fuzz/run $(BUILD)-fuzz $(FUZZ_SECONDS)
+
+fuzz-programs: $(FUZZ_PROGRAMS)
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig \
@@ -100,4 +139,4 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(wildcard $(patsubst %.c,$(BUILD)/%.d,$(ALL_SOURCES)))

@@ -52,6 +52,232 @@ struct chr_error {
     char hint[CHR_HINT_SIZE];       /* the way out, or "" */
 };
 
+/* ---- findings ---- */
+
+enum chr_severity {
+    CHR_NOTE,    /* worth knowing */
+    CHR_WARNING, /* tools will disagree, or a part is unusable; nothing is lost */
+    CHR_DAMAGE,  /* the image contradicts itself in a way that can lose data */
+};
+
+#define CHR_FINDING_SIZE 256
+
+struct chr_finding {
+    enum chr_severity severity;
+    const char *id; /* stable, for programs: "gpt-backup-not-at-end" */
+    char text[CHR_FINDING_SIZE];
+};
+
+/* ---- images ---- */
+
+struct chr_image;
+
+enum chr_format { CHR_FORMAT_RAW, CHR_FORMAT_ZIP, CHR_FORMAT_QCOW2 };
+
+enum {
+    CHR_OPEN_WRITE = 1 << 0,       /* for changing in place; takes QEMU's exclusive lock */
+    CHR_OPEN_FORCE_SHARE = 1 << 1, /* read although another process writes; contents may tear */
+};
+
+/*
+ * Open the image PATH: raw, or a .zip with one image inside.  A change in place
+ * that was interrupted earlier is taken back: on the disk when opening for
+ * writing, in memory otherwise; chr_image_recovered() says so.
+ * Close with chr_image_close(), NULL is fine.
+ */
+CHR_API int chr_image_open(const char *path, unsigned flags, struct chr_image **out,
+                           struct chr_error *err);
+CHR_API void chr_image_close(struct chr_image *image);
+
+CHR_API enum chr_format chr_image_format(const struct chr_image *image);
+CHR_API bool chr_image_recovered(const struct chr_image *image);
+
+/* "raw", "zip", "qcow2" */
+CHR_API const char *chr_format_name(enum chr_format format);
+
+/* ---- inspect: what is on an image ---- */
+
+enum chr_contents {
+    CHR_CONTENTS_UNKNOWN,
+    CHR_CONTENTS_EMPTY,  /* the first 64 KiB are zeros */
+    CHR_CONTENTS_EXT,
+    CHR_CONTENTS_FAT,
+    CHR_CONTENTS_KERNEL, /* no file system, but a boot loader at a raw offset */
+};
+
+#define CHR_NAME_SIZE 128
+#define CHR_UUID_TEXT_SIZE 37
+#define CHR_REASON_SIZE 256
+
+struct chr_mbr_entry {
+    bool used;
+    bool active;
+    uint8_t type;
+    uint8_t first_chs[3]; /* as on the disk */
+    uint8_t last_chs[3];
+    uint32_t first_lba;
+    uint32_t sectors;
+};
+
+/* One copy of the GPT. */
+struct chr_gpt_copy {
+    bool present;
+    bool sound; /* header and entries pass every check, CRCs included */
+    uint64_t lba;
+    uint64_t expected_lba;
+    char problem[CHR_FINDING_SIZE]; /* when present and not sound */
+};
+
+struct chr_partition {
+    unsigned number;
+    uint64_t first_lba;
+    uint64_t last_lba; /* inclusive; where the table overlaps, as it must be meant */
+    uint64_t stored_last_lba;
+    bool in_mbr;
+    bool in_gpt;
+    bool active;
+    bool is_boot;
+    bool is_root;
+    char type_guid[CHR_UUID_TEXT_SIZE]; /* "" when not in the GPT */
+    char type_name[32];                 /* "EFI system", "Linux" */
+    uint8_t mbr_type;
+    char guid[CHR_UUID_TEXT_SIZE];
+    char name[CHR_NAME_SIZE]; /* of the GPT */
+    enum chr_contents contents;
+    char filesystem[16];   /* "ext3", "FAT16", "" */
+    char blkid_type[16];   /* what libblkid says; "" nothing, or it has no opinion */
+    char label[CHR_NAME_SIZE];
+    char uuid[CHR_UUID_TEXT_SIZE]; /* FAT: "1234-ABCD" */
+    uint32_t block_size;
+    uint64_t free_bytes;
+};
+
+/* A file of the boot partition. */
+struct chr_file {
+    const char *path; /* "EFI/BOOT/BOOTX64.EFI" */
+    bool is_folder;
+    uint64_t size;
+    int64_t modified; /* seconds since 1970 */
+};
+
+/* A RouterOS package on the root partition. */
+struct chr_package {
+    char name[CHR_NAME_SIZE];
+    char version[32];
+    uint32_t build_time;
+};
+
+struct chr_verdict {
+    bool yes;
+    char reason[CHR_REASON_SIZE];
+};
+
+struct chr_report {
+    enum chr_format format;
+    uint64_t virtual_size;
+    uint64_t allocated_size; /* on the host */
+    bool has_mbr;
+    uint32_t disk_id;
+    struct chr_mbr_entry mbr[4];
+    struct chr_gpt_copy gpt[2]; /* primary, backup */
+    char disk_guid[CHR_UUID_TEXT_SIZE];
+    struct chr_partition *partitions; /* ascending by LBA */
+    size_t partition_count;
+    struct chr_file *files;
+    size_t file_count;
+    bool has_loader;
+    char loader_path[CHR_NAME_SIZE]; /* "" for a kernel at a raw offset */
+    uint64_t loader_size;
+    char loader_machine[16]; /* of its PE header: "x86_64", "aarch64" */
+    char architecture[16];   /* "x86_64", "aarch64", "unknown" */
+    char version[32];        /* of RouterOS, "" when it cannot be told */
+    struct chr_package *packages;
+    size_t package_count;
+    struct chr_verdict uefi;
+    struct chr_verdict bios;
+    struct chr_finding *findings;
+    size_t finding_count;
+};
+
+/*
+ * Say what IMAGE is.  Damage that leaves something to say becomes findings; an
+ * error is only what leaves nothing.  Free with chr_report_free().
+ */
+CHR_API int chr_inspect(struct chr_image *image, struct chr_report **out, struct chr_error *err);
+CHR_API void chr_report_free(struct chr_report *report);
+
+/* ---- fatten: make the boot partition one that UEFI reads ---- */
+
+enum chr_layout { CHR_LAYOUT_KEEP, CHR_LAYOUT_COMPACT };
+
+struct chr_fatten_options {
+    const char *output;   /* NULL: beside the input, "<stem>-efi.img" */
+    bool in_place;        /* change the input itself, under an undo file */
+    bool force;           /* replace an output that is there */
+    bool dry_run;         /* plan and verify in memory, write nothing */
+    enum chr_layout layout;
+    bool keep_mbr;        /* add no 0xEE entry */
+    bool require_bios;    /* fail when the result would not boot on BIOS */
+    /* Called now and then with bytes done and in all; may be NULL. */
+    void (*progress)(uint64_t done, uint64_t total, void *context);
+    void *progress_context;
+};
+
+enum chr_fatten_source {
+    CHR_SOURCE_EXT,
+    CHR_SOURCE_FAT,    /* was FAT already: only the tables were looked at */
+    CHR_SOURCE_KERNEL, /* no file system: the kernel was found by its headers */
+};
+
+#define CHR_FATTEN_NOTES 16
+
+struct chr_fatten_report {
+    enum chr_fatten_source source;
+    bool changed;            /* false: the image was as it should be already */
+    enum chr_layout layout;  /* compact also where keep was impossible */
+    char output[4096];       /* the file that was written, or would be */
+    uint32_t cluster_size;
+    uint32_t clusters;
+    uint32_t kept_clusters;  /* of files, still on their own sectors */
+    uint32_t moved_clusters;
+    uint32_t zeroed_clusters;
+    uint32_t files;
+    uint32_t folders;
+    char label[16];
+    char serial[12];         /* "1234-ABCD" */
+    uint64_t changed_bytes;  /* of the image, whole sectors */
+    bool has_gpt;
+    struct chr_verdict uefi; /* of the result */
+    struct chr_verdict bios;
+    size_t note_count;
+    char notes[CHR_FATTEN_NOTES][CHR_FINDING_SIZE]; /* what a user should know, in order */
+};
+
+/*
+ * Make the boot partition of the image at PATH a FAT16 with an EFI loader, laid
+ * around the files, and mend the tables.  Everything is made and verified in
+ * memory first, then written beside the input and renamed, or in place.
+ */
+CHR_API int chr_fatten(const char *path, const struct chr_fatten_options *options,
+                       struct chr_fatten_report *report, struct chr_error *err);
+
+/* ---- extract: files of the boot partition ---- */
+
+struct chr_extract_options {
+    const char *folder; /* created if need be; NULL: no files */
+    const char *raw;    /* the partition itself into this file; NULL: not */
+    bool force;         /* replace files that are there */
+};
+
+struct chr_extract_report {
+    uint32_t files;
+    uint32_t folders;
+    uint64_t bytes;
+};
+
+CHR_API int chr_extract(struct chr_image *image, const struct chr_extract_options *options,
+                        struct chr_extract_report *report, struct chr_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -62,6 +62,8 @@ int err_context(struct chr_error *err, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    if (strncmp(err->message, text, strlen(text)) == 0)
+        return -1; /* the place that knew has said it already */
     memcpy(message, err->message, sizeof message);
     (void)snprintf(err->message, sizeof err->message, "%.400s: %.600s", text, message);
     return -1;

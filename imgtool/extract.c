@@ -1,0 +1,90 @@
+/* chrimg extract */
+#include <stdio.h>
+
+#include "json.h"
+#include "tool.h"
+#include "ui.h"
+
+enum { OPTION_RAW = 256, OPTION_JSON };
+
+static const struct option long_options[] = {
+    {"output", required_argument, NULL, 'o'},
+    {"raw", required_argument, NULL, OPTION_RAW},
+    {"force", no_argument, NULL, 'f'},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {NULL, 0, NULL, 0},
+};
+
+static int print_report(const struct chr_extract_options *options,
+                        const struct chr_extract_report *report, bool json)
+{
+    char size[UI_SIZE_TEXT];
+
+    if (json)
+        return json_print(json_pack("{s:i, s:i, s:i, s:I}", "schema", 1, "files",
+                                    (int)report->files, "folders", (int)report->folders, "bytes",
+                                    (json_int_t)report->bytes));
+    if (options->folder != NULL)
+        ui_out("extracted %u file%s and %u folder%s to %s\n", report->files,
+               report->files == 1 ? "" : "s", report->folders, report->folders == 1 ? "" : "s",
+               options->folder);
+    if (options->raw != NULL)
+        ui_out("wrote the boot partition to %s\n", options->raw);
+    ui_out("%s in all\n", ui_size(report->bytes, size));
+    return EXIT_DONE;
+}
+
+static int extract(const char *path, const struct chr_extract_options *options, bool json)
+{
+    struct chr_image *image = NULL;
+    struct chr_extract_report report;
+    struct chr_error err;
+    int result = chr_image_open(path, 0, &image, &err);
+
+    if (result == 0)
+        result = chr_extract(image, options, &report, &err);
+    chr_image_close(image);
+    return result < 0 ? report_error(&err) : print_report(options, &report, json);
+}
+
+static int run(const struct command *command, int argc, char **argv)
+{
+    struct chr_extract_options options = {0};
+    const char *path;
+    bool json = false;
+    int status = EXIT_DONE;
+    int option;
+
+    while ((option = next_option(command, argc, argv, ":o:fh", long_options, &status)) !=
+           OPTIONS_OVER) {
+        if (option == OPTIONS_STOP)
+            return status;
+        if (option == 'o')
+            options.folder = optarg;
+        else if (option == OPTION_RAW)
+            options.raw = optarg;
+        else if (option == 'f')
+            options.force = true;
+        else
+            json = true;
+    }
+    path = image_argument(command, argc, argv, &status);
+    if (path == NULL)
+        return status;
+    if (options.folder == NULL && options.raw == NULL)
+        return usage_error(command, "say where to: -o FOLDER, or --raw FILE");
+    return extract(path, &options, json);
+}
+
+const struct command command_extract = {
+    .name = "extract",
+    .arguments = "IMG -o FOLDER [--raw FILE]",
+    .summary = "take the boot partition's files out, with times and modes",
+    .help = "  -o, --output FOLDER   write the files there; made if need be\n"
+            "      --raw FILE        write the partition itself, byte for byte\n"
+            "  -f, --force           replace files that are there\n"
+            "      --json            report as JSON\n"
+            "  -h, --help            this\n",
+    .run = run,
+};

@@ -1,0 +1,69 @@
+/* chrimg info */
+#include <stdio.h>
+
+#include "info.h"
+#include "tool.h"
+#include "ui.h"
+
+enum { OPTION_JSON = 256, OPTION_FORCE_SHARE };
+
+static const struct option long_options[] = {
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"force-share", no_argument, NULL, 'U'},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {NULL, 0, NULL, 0},
+};
+
+static int inspect(const char *path, unsigned flags, bool json)
+{
+    struct chr_image *image = NULL;
+    struct chr_report *report = NULL;
+    struct chr_error err;
+    int status = EXIT_DONE;
+
+    if (chr_image_open(path, flags, &image, &err) < 0)
+        return report_error(&err);
+    if (chr_image_recovered(image))
+        ui_message("%s: a change in place was interrupted; this is the image as it was before",
+                   path);
+    if (chr_inspect(image, &report, &err) < 0)
+        status = report_error(&err);
+    else if (json)
+        status = info_print_json(path, report);
+    else
+        info_print_text(path, report);
+    chr_report_free(report);
+    chr_image_close(image);
+    return status;
+}
+
+static int run(const struct command *command, int argc, char **argv)
+{
+    const char *path;
+    unsigned flags = 0;
+    bool json = false;
+    int status = EXIT_DONE;
+    int option;
+
+    while ((option = next_option(command, argc, argv, ":Uh", long_options, &status)) !=
+           OPTIONS_OVER) {
+        if (option == OPTIONS_STOP)
+            return status;
+        if (option == OPTION_JSON)
+            json = true;
+        else
+            flags |= CHR_OPEN_FORCE_SHARE;
+    }
+    path = image_argument(command, argc, argv, &status);
+    return path == NULL ? status : inspect(path, flags, json);
+}
+
+const struct command command_info = {
+    .name = "info",
+    .arguments = "IMG [--json]",
+    .summary = "say what an image is, and whether it boots with UEFI and with BIOS",
+    .help = "      --json            report as JSON\n"
+            "  -U, --force-share     read it although a VM writes to it\n"
+            "  -h, --help            this\n",
+    .run = run,
+};

@@ -1,0 +1,42 @@
+/* What the JSON reports of all commands have in common. */
+#include "json.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "tool.h"
+#include "ui.h"
+
+json_t *json_text(const char *text)
+{
+    json_t *value = json_string(text);
+    char copy[4096];
+
+    if (value != NULL)
+        return value;
+    /* Not UTF-8: byte by byte, what is not ASCII becomes a question mark. */
+    (void)snprintf(copy, sizeof copy, "%s", text);
+    for (char *p = copy; *p != '\0'; p++)
+        if ((unsigned char)*p >= 0x80)
+            *p = '?';
+    return json_string(copy);
+}
+
+json_t *json_verdict(const struct chr_verdict *verdict)
+{
+    return json_pack("{s:b, s:o}", "yes", verdict->yes, "reason", json_text(verdict->reason));
+}
+
+int json_print(json_t *root)
+{
+    int result;
+
+    if (root == NULL) {
+        ui_message("out of memory for the JSON report");
+        return EXIT_FAILED;
+    }
+    result = json_dumpf(root, stdout, JSON_INDENT(2));
+    (void)printf("\n");
+    json_decref(root);
+    return result < 0 ? EXIT_FAILED : EXIT_DONE;
+}

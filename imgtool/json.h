@@ -1,0 +1,18 @@
+/* Reports as JSON; the schema is documented in chrimg(1), section JSON. */
+#ifndef CHRIMG_IMGTOOL_JSON_H
+#define CHRIMG_IMGTOOL_JSON_H
+
+#include <jansson.h>
+
+#include "chrimg.h"
+
+/* {"yes": bool, "reason": string} */
+json_t *json_verdict(const struct chr_verdict *verdict);
+
+/* The text, with what is not UTF-8 in it replaced: jansson takes nothing else. */
+json_t *json_text(const char *text);
+
+/* Print ROOT on stdout and release it; returns the exit code. */
+int json_print(json_t *root);
+
+#endif

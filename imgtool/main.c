@@ -1,0 +1,153 @@
+/* chrimg: the command line. */
+#include "tool.h"
+
+#include <locale.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ui.h"
+
+static const struct command *const commands[] = {
+    &command_info,
+    &command_fatten,
+    &command_extract,
+};
+
+#define COMMAND_COUNT (sizeof commands / sizeof commands[0])
+
+static void show_overview(FILE *to)
+{
+    (void)fprintf(to, "usage: chrimg COMMAND [OPTIONS] IMG\n\n"
+                      "Disk images of MikroTik RouterOS CHR: look at them, make them boot with UEFI.\n\n");
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        (void)fprintf(to, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
+    (void)fprintf(to, "\n`chrimg COMMAND --help` shows a command's options, `man chrimg` all of it.\n");
+}
+
+int show_help(const struct command *command)
+{
+    (void)printf("usage: chrimg %s %s\n\n%s\n\n%s", command->name, command->arguments,
+                 command->summary, command->help);
+    return EXIT_DONE;
+}
+
+int usage_error(const struct command *command, const char *format, ...)
+{
+    char text[CHR_MESSAGE_SIZE];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    ui_message("%s: %s", command->name, text);
+    ui_hint("chrimg %s --help", command->name);
+    return EXIT_USAGE;
+}
+
+int next_option(const struct command *command, int argc, char **argv, const char *short_options,
+                const struct option *long_options, int *status)
+{
+    int option;
+
+    opterr = 0;
+    option = getopt_long(argc, argv, short_options, long_options, NULL);
+    if (option == OPTION_HELP) {
+        *status = show_help(command);
+        return OPTIONS_STOP;
+    }
+    if (option == ':') {
+        *status = usage_error(command, "%s wants a value", argv[optind - 1]);
+        return OPTIONS_STOP;
+    }
+    if (option == '?') {
+        *status = optopt > ' ' && optopt < 127 && argv[optind - 1][1] != '-'
+                      ? usage_error(command, "there is no option -%c", optopt)
+                      : usage_error(command, "there is no option %s", argv[optind - 1]);
+        return OPTIONS_STOP;
+    }
+    return option;
+}
+
+const char *image_argument(const struct command *command, int argc, char **argv, int *status)
+{
+    if (optind == argc) {
+        *status = usage_error(command, "name the image");
+        return NULL;
+    }
+    if (optind + 1 < argc) {
+        *status = usage_error(command, "one image at a time; what is %s?", argv[optind + 1]);
+        return NULL;
+    }
+    return argv[optind];
+}
+
+int report_error(const struct chr_error *err)
+{
+    ui_message("%s", err->message);
+    if (err->hint[0] != '\0')
+        ui_hint("%s", err->hint);
+    switch (err->code) {
+    case CHR_E_USAGE:
+        return EXIT_USAGE;
+    case CHR_E_DAMAGED:
+        return EXIT_DAMAGED;
+    default:
+        return EXIT_FAILED;
+    }
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        if (strcmp(commands[i]->name, name) == 0)
+            return commands[i];
+    return NULL;
+}
+
+/* `chrimg help`, `chrimg help fatten`, `chrimg --help`. */
+static int help(int argc, char **argv)
+{
+    const struct command *command = argc > 2 ? find_command(argv[2]) : NULL;
+
+    if (command != NULL)
+        return show_help(command);
+    show_overview(stdout);
+    return EXIT_DONE;
+}
+
+static int unknown_command(const char *name)
+{
+    ui_message("there is no command %s", name);
+    ui_hint("chrimg --help lists them");
+    return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    const struct command *command;
+    int status;
+
+    (void)setlocale(LC_CTYPE, "");
+    ui_init();
+    if (argc < 2) {
+        show_overview(stderr);
+        return EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0)
+        return help(argc, argv);
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
+        (void)printf("chrimg %s\n", CHR_VERSION);
+        return EXIT_DONE;
+    }
+    command = find_command(argv[1]);
+    if (command == NULL)
+        return unknown_command(argv[1]);
+    status = command->run(command, argc - 1, argv + 1);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        ui_message("cannot write to standard output");
+        return EXIT_FAILED;
+    }
+    return status;
+}

@@ -1,0 +1,56 @@
+/* What every command shares: the table of commands, exit codes, options. */
+#ifndef CHRIMG_IMGTOOL_TOOL_H
+#define CHRIMG_IMGTOOL_TOOL_H
+
+#include <getopt.h>
+#include <stdbool.h>
+
+#include "chrimg.h"
+
+/* Exit codes; documented in chrimg(1). */
+enum {
+    EXIT_DONE = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 2,
+    EXIT_DAMAGED = 3,
+    EXIT_LEAKS = 4,
+};
+
+struct command {
+    const char *name;
+    const char *arguments; /* "IMG [-o OUT]" */
+    const char *summary;   /* one line */
+    const char *help;      /* the options, a line each */
+    int (*run)(const struct command *command, int argc, char **argv);
+};
+
+extern const struct command command_info;
+extern const struct command command_fatten;
+extern const struct command command_extract;
+
+/* Options that mean the same in every command. */
+#define OPTION_HELP 'h'
+
+/* Say what was wrong with the command line, and where help is; returns EXIT_USAGE. */
+int usage_error(const struct command *command, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* The command's help on stdout; returns EXIT_DONE. */
+int show_help(const struct command *command);
+
+/*
+ * getopt_long() for a command: argv[0] is its name.  Help and wrong options are
+ * dealt with here: then *STATUS is the exit code, and the result is -2.
+ */
+int next_option(const struct command *command, int argc, char **argv, const char *short_options,
+                const struct option *long_options, int *status);
+#define OPTIONS_OVER (-1)
+#define OPTIONS_STOP (-2)
+
+/* The one image argument; NULL, and *STATUS set, when there is none or more than one. */
+const char *image_argument(const struct command *command, int argc, char **argv, int *status);
+
+/* Print the error and its hint; returns the exit code that belongs to it. */
+int report_error(const struct chr_error *err);
+
+#endif

@@ -1,0 +1,226 @@
+/* Terminal manners. */
+#include "ui.h"
+
+#include <inttypes.h>
+#include <langinfo.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TEXT_SIZE 4096
+#define DEFAULT_WIDTH 80
+#define MIN_WIDTH 40
+/* Nothing is shown of what is over at once. */
+#define PROGRESS_DELAY_MS 300
+#define PROGRESS_STEP_MS 100
+
+static struct {
+    bool terminal;
+    bool colour;
+    bool utf8;
+    bool error_terminal;
+    unsigned width;
+    int64_t progress_start_ms;
+    int64_t progress_last_ms;
+    bool progress_shown;
+} ui;
+
+static const char *const colour_codes[] = {
+    [PLAIN] = "",  [BOLD] = "1",    [DIM] = "2",   [RED] = "31",
+    [GREEN] = "32", [YELLOW] = "33", [BLUE] = "34", [CYAN] = "36",
+};
+
+static unsigned terminal_width(void)
+{
+    struct winsize size;
+
+    if (!ui.terminal || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col == 0)
+        return DEFAULT_WIDTH;
+    return size.ws_col < MIN_WIDTH ? MIN_WIDTH : size.ws_col;
+}
+
+void ui_init(void)
+{
+    const char *no_colour = getenv("NO_COLOR");
+    const char *term = getenv("TERM");
+
+    ui.terminal = isatty(STDOUT_FILENO) != 0;
+    ui.error_terminal = isatty(STDERR_FILENO) != 0;
+    ui.colour = ui.terminal && (no_colour == NULL || no_colour[0] == '\0') &&
+                (term == NULL || strcmp(term, "dumb") != 0);
+    ui.utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+    ui.width = terminal_width();
+}
+
+bool ui_is_terminal(void)
+{
+    return ui.terminal;
+}
+
+unsigned ui_width(void)
+{
+    return ui.width;
+}
+
+bool ui_utf8(void)
+{
+    return ui.utf8;
+}
+
+/* C0, DEL, and in UTF-8 the C1 controls (C2 80 to C2 9F), which terminals obey too. */
+static void put_safely(FILE *to, const char *text)
+{
+    const unsigned char *p = (const unsigned char *)text;
+
+    for (; *p != '\0'; p++) {
+        if ((*p < 0x20 && *p != '\n') || *p == 0x7F)
+            (void)fprintf(to, "\\x%02x", *p);
+        else if (*p == 0xC2 && p[1] >= 0x80 && p[1] < 0xA0)
+            (void)fprintf(to, "\\x%02x", *++p);
+        else
+            (void)fputc(*p, to);
+    }
+}
+
+static void say(const char *prefix, const char *format, va_list args)
+{
+    char text[TEXT_SIZE];
+
+    ui_progress_end();
+    (void)vsnprintf(text, sizeof text, format, args);
+    (void)fputs(prefix, stderr);
+    put_safely(stderr, text);
+    (void)fputc('\n', stderr);
+}
+
+void ui_message(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    say("chrimg: ", format, args);
+    va_end(args);
+}
+
+void ui_hint(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    say("hint: ", format, args);
+    va_end(args);
+}
+
+void ui_out(const char *format, ...)
+{
+    char text[TEXT_SIZE];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    put_safely(stdout, text);
+}
+
+void ui_colour(enum colour colour, const char *format, ...)
+{
+    char text[TEXT_SIZE];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (ui.colour && colour != PLAIN)
+        (void)printf("\033[%sm", colour_codes[colour]);
+    put_safely(stdout, text);
+    if (ui.colour && colour != PLAIN)
+        (void)fputs("\033[0m", stdout);
+}
+
+void ui_wrapped(unsigned indent, const char *text)
+{
+    unsigned column = indent;
+
+    for (const char *word = text; *word != '\0';) {
+        size_t length = strcspn(word, " ");
+
+        if (ui.terminal && column > indent && column + 1 + length > ui.width) {
+            ui_out("\n%*s", (int)indent, "");
+            column = indent;
+        } else if (column > indent) {
+            ui_out(" ");
+            column++;
+        }
+        ui_out("%.*s", (int)length, word);
+        column += (unsigned)length;
+        word += length + strspn(word + length, " ");
+    }
+    ui_out("\n");
+}
+
+char *ui_size(uint64_t bytes, char *buf)
+{
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    double value = (double)bytes;
+    unsigned unit = 0;
+
+    while (value >= 1024 && unit < 6) {
+        value /= 1024;
+        unit++;
+    }
+    if (unit == 0 || value >= 99.95 || value - (double)(uint64_t)value < 0.05)
+        (void)snprintf(buf, UI_SIZE_TEXT, "%.0f %s", value, units[unit]);
+    else
+        (void)snprintf(buf, UI_SIZE_TEXT, "%.1f %s", value, units[unit]);
+    return buf;
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* "writing  45%  [#########          ]  312 MiB/s  ETA 3 s" */
+static void show_progress(const char *what, uint64_t done, uint64_t total, int64_t elapsed_ms)
+{
+    double share = (double)done / (double)total;
+    double rate = (double)done * 1000 / (double)elapsed_ms;
+    int filled = (int)(share * 20);
+    char text[UI_SIZE_TEXT];
+
+    (void)fprintf(stderr, "\r%s %3.0f%% [%.*s%*s] %s/s, %.0f s left ", what, share * 100, filled,
+                  "####################", 20 - filled, "", ui_size((uint64_t)rate, text),
+                  (double)(total - done) / (rate > 1 ? rate : 1));
+    (void)fflush(stderr);
+    ui.progress_shown = true;
+}
+
+void ui_progress(uint64_t done, uint64_t total, void *what)
+{
+    int64_t now = now_ms();
+
+    if (!ui.error_terminal || total == 0)
+        return;
+    if (ui.progress_start_ms == 0)
+        ui.progress_start_ms = now;
+    if (now - ui.progress_start_ms < PROGRESS_DELAY_MS ||
+        now - ui.progress_last_ms < PROGRESS_STEP_MS)
+        return;
+    ui.progress_last_ms = now;
+    show_progress(what, done, total, now - ui.progress_start_ms);
+}
+
+void ui_progress_end(void)
+{
+    if (ui.progress_shown)
+        (void)fprintf(stderr, "\r%78s\r", "");
+    ui.progress_shown = false;
+    ui.progress_start_ms = 0;
+}

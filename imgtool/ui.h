@@ -1,0 +1,43 @@
+/*
+ * How chrimg speaks: data on stdout, messages on stderr, colour and progress on
+ * a terminal only (and colour not with NO_COLOR set, see no-color.org).
+ */
+#ifndef CHRIMG_IMGTOOL_UI_H
+#define CHRIMG_IMGTOOL_UI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum colour { PLAIN, BOLD, DIM, RED, GREEN, YELLOW, BLUE, CYAN };
+
+void ui_init(void);
+
+/* "chrimg: ..." and "hint: ..." on stderr. */
+void ui_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void ui_hint(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/*
+ * Text on stdout.  Control characters in it, which may come from an image, are
+ * shown as \xNN; a newline is a newline.
+ */
+void ui_out(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void ui_colour(enum colour colour, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* A paragraph whose first line starts at column INDENT (it is there already); wraps on a terminal. */
+void ui_wrapped(unsigned indent, const char *text);
+
+/* Whether stdout is a terminal, how wide it is (80 when it is none), and whether it shows UTF-8. */
+bool ui_is_terminal(void);
+unsigned ui_width(void);
+bool ui_utf8(void);
+
+/* "35.2 MiB", as many digits as matter; BUF of 16 bytes at least, returned. */
+#define UI_SIZE_TEXT 24
+char *ui_size(uint64_t bytes, char *buf);
+
+/* A progress line on stderr while something takes long; a callback for the library. */
+void ui_progress(uint64_t done, uint64_t total, void *what);
+/* Take the progress line away again. */
+void ui_progress_end(void);
+
+#endif

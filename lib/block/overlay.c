@@ -1,0 +1,258 @@
+/*
+ * The overlay is a sorted array of pages; a page is eight sectors and a mask
+ * of those that were written.
+ */
+#include "block/overlay.h"
+
+#include "base/bytes.h"
+
+#define PAGE_SECTORS 8
+#define PAGE_SIZE_BYTES (PAGE_SECTORS * OVERLAY_SECTOR)
+
+struct page {
+    uint64_t index; /* offset / PAGE_SIZE_BYTES */
+    uint8_t written; /* bit N: sector N of the page is ours */
+    uint8_t *bytes;
+};
+
+struct overlay {
+    struct blk blk;
+    struct blk *base; /* borrowed */
+    struct page *pages; /* ascending */
+    size_t count;
+    size_t capacity;
+};
+
+static struct overlay *overlay_of(struct blk *blk)
+{
+    return (struct overlay *)blk;
+}
+
+/* The position of the first page whose index is not below INDEX. */
+static size_t lower_bound(const struct overlay *overlay, uint64_t index)
+{
+    size_t low = 0;
+    size_t high = overlay->count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (overlay->pages[middle].index < index)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static struct page *find_page(const struct overlay *overlay, uint64_t index)
+{
+    size_t at = lower_bound(overlay, index);
+
+    return at < overlay->count && overlay->pages[at].index == index ? &overlay->pages[at] : NULL;
+}
+
+static struct page *make_page(struct overlay *overlay, uint64_t index, struct chr_error *err)
+{
+    size_t at = lower_bound(overlay, index);
+    uint8_t *bytes;
+
+    if (at < overlay->count && overlay->pages[at].index == index)
+        return &overlay->pages[at];
+    if (mem_grow(&overlay->pages, &overlay->capacity, overlay->count, sizeof *overlay->pages,
+                 err) < 0)
+        return NULL;
+    bytes = mem_new(1, PAGE_SIZE_BYTES, err);
+    if (bytes == NULL)
+        return NULL;
+    memmove(overlay->pages + at + 1, overlay->pages + at,
+            (overlay->count - at) * sizeof *overlay->pages);
+    overlay->count++;
+    overlay->pages[at] = (struct page){.index = index, .bytes = bytes};
+    return &overlay->pages[at];
+}
+
+static int read_sector_part(struct overlay *overlay, uint64_t off, uint8_t *buf, size_t len,
+                            struct chr_error *err)
+{
+    const struct page *page = find_page(overlay, off / PAGE_SIZE_BYTES);
+    size_t sector = (size_t)(off % PAGE_SIZE_BYTES) / OVERLAY_SECTOR;
+
+    if (page == NULL || (page->written & 1 << sector) == 0)
+        return blk_read(overlay->base, off, buf, len, err);
+    memcpy(buf, page->bytes + off % PAGE_SIZE_BYTES, len);
+    return 0;
+}
+
+/* The stretch from OFF that no page covers is read from below in one piece. */
+static uint64_t uncovered(const struct overlay *overlay, uint64_t off, uint64_t len)
+{
+    size_t at = lower_bound(overlay, off / PAGE_SIZE_BYTES);
+    uint64_t start;
+
+    if (at == overlay->count)
+        return len;
+    start = overlay->pages[at].index * PAGE_SIZE_BYTES;
+    return start <= off ? 0 : min_u64(len, start - off);
+}
+
+static int overlay_read(struct blk *blk, uint64_t off, void *buf, size_t len, struct chr_error *err)
+{
+    struct overlay *overlay = overlay_of(blk);
+    uint8_t *p = buf;
+
+    while (len > 0) {
+        size_t step = (size_t)uncovered(overlay, off, len);
+
+        if (step == 0) {
+            step = (size_t)min_u64(len, OVERLAY_SECTOR - off % OVERLAY_SECTOR);
+            if (read_sector_part(overlay, off, p, step, err) < 0)
+                return -1;
+        } else if (blk_read(overlay->base, off, p, step, err) < 0) {
+            return -1;
+        }
+        p += step;
+        off += step;
+        len -= step;
+    }
+    return 0;
+}
+
+static int write_sector_part(struct overlay *overlay, uint64_t off, const uint8_t *buf, size_t len,
+                             struct chr_error *err)
+{
+    struct page *page = make_page(overlay, off / PAGE_SIZE_BYTES, err);
+    size_t sector = (size_t)(off % PAGE_SIZE_BYTES) / OVERLAY_SECTOR;
+    uint8_t *bytes;
+
+    if (page == NULL)
+        return -1;
+    bytes = page->bytes + sector * OVERLAY_SECTOR;
+    if (len < OVERLAY_SECTOR && (page->written & 1 << sector) == 0 &&
+        blk_read(overlay->base, round_down(off, OVERLAY_SECTOR), bytes, OVERLAY_SECTOR, err) < 0)
+        return -1;
+    memcpy(bytes + off % OVERLAY_SECTOR, buf, len);
+    page->written |= (uint8_t)(1 << sector);
+    return 0;
+}
+
+static int overlay_write(struct blk *blk, uint64_t off, const void *buf, size_t len,
+                         struct chr_error *err)
+{
+    const uint8_t *p = buf;
+
+    while (len > 0) {
+        size_t step = (size_t)min_u64(len, OVERLAY_SECTOR - off % OVERLAY_SECTOR);
+
+        if (write_sector_part(overlay_of(blk), off, p, step, err) < 0)
+            return -1;
+        p += step;
+        off += step;
+        len -= step;
+    }
+    return 0;
+}
+
+static int overlay_extent(struct blk *blk, uint64_t off, uint64_t len, struct blk_extent *extent,
+                          struct chr_error *err)
+{
+    struct overlay *overlay = overlay_of(blk);
+    uint64_t below = uncovered(overlay, off, len);
+
+    if (below > 0)
+        return blk_extent(overlay->base, off, below, extent, err);
+    extent->length = min_u64(len, PAGE_SIZE_BYTES - off % PAGE_SIZE_BYTES);
+    return 0;
+}
+
+static int overlay_close(struct blk *blk, struct chr_error *err)
+{
+    struct overlay *overlay = overlay_of(blk);
+
+    (void)err;
+    for (size_t i = 0; i < overlay->count; i++)
+        free(overlay->pages[i].bytes);
+    free(overlay->pages);
+    free(overlay);
+    return 0;
+}
+
+static const struct blk_ops overlay_ops = {
+    .read = overlay_read,
+    .write = overlay_write,
+    .extent = overlay_extent,
+    .close = overlay_close,
+};
+
+int overlay_open(struct blk *base, struct blk **out, struct chr_error *err)
+{
+    struct overlay *overlay = mem_new(1, sizeof *overlay, err);
+
+    if (overlay == NULL)
+        return -1;
+    overlay->blk = (struct blk){.ops = &overlay_ops,
+                                .size = round_down(base->size, OVERLAY_SECTOR),
+                                .writable = true,
+                                .fd = -1};
+    overlay->base = base;
+    *out = &overlay->blk;
+    return 0;
+}
+
+bool overlay_next(struct blk *blk, uint64_t off, struct overlay_run *run)
+{
+    const struct overlay *overlay = overlay_of(blk);
+
+    for (size_t at = lower_bound(overlay, off / PAGE_SIZE_BYTES); at < overlay->count; at++) {
+        const struct page *page = &overlay->pages[at];
+        uint64_t start = page->index * PAGE_SIZE_BYTES;
+        unsigned first = start < off ? (unsigned)((off - start + OVERLAY_SECTOR - 1) /
+                                                  OVERLAY_SECTOR)
+                                     : 0;
+        unsigned end;
+
+        while (first < PAGE_SECTORS && (page->written & 1 << first) == 0)
+            first++;
+        if (first >= PAGE_SECTORS)
+            continue;
+        for (end = first; end < PAGE_SECTORS && (page->written & 1 << end) != 0;)
+            end++;
+        run->off = start + first * OVERLAY_SECTOR;
+        run->length = (end - first) * OVERLAY_SECTOR;
+        run->bytes = page->bytes + first * OVERLAY_SECTOR;
+        return true;
+    }
+    return false;
+}
+
+int overlay_drop_unchanged(struct blk *blk, struct chr_error *err)
+{
+    struct overlay *overlay = overlay_of(blk);
+    uint8_t below[OVERLAY_SECTOR];
+
+    for (size_t at = 0; at < overlay->count; at++) {
+        struct page *page = &overlay->pages[at];
+
+        for (unsigned i = 0; i < PAGE_SECTORS; i++) {
+            uint64_t off = page->index * PAGE_SIZE_BYTES + i * OVERLAY_SECTOR;
+
+            if ((page->written & 1 << i) == 0)
+                continue;
+            if (blk_read(overlay->base, off, below, sizeof below, err) < 0)
+                return -1;
+            if (memcmp(below, page->bytes + i * OVERLAY_SECTOR, sizeof below) == 0)
+                page->written &= (uint8_t)~(1 << i);
+        }
+    }
+    return 0;
+}
+
+uint64_t overlay_changed(const struct blk *blk)
+{
+    const struct overlay *overlay = (const struct overlay *)blk;
+    uint64_t bytes = 0;
+
+    for (size_t at = 0; at < overlay->count; at++)
+        bytes += (uint64_t)__builtin_popcount(overlay->pages[at].written) * OVERLAY_SECTOR;
+    return bytes;
+}

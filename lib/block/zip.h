@@ -1,0 +1,20 @@
+/*
+ * The image inside of a .zip, read without unpacking it to disk.
+ */
+#ifndef CHRIMG_BLOCK_ZIP_H
+#define CHRIMG_BLOCK_ZIP_H
+
+#include "block/blk.h"
+
+/* Whether the file at PATH begins like a zip archive. */
+bool zip_probe(const uint8_t *head, size_t len);
+
+/*
+ * Open the one image in the archive PATH: its only file, or its only *.img.
+ * Read-only.  Reads may jump: the decompressor's state is kept every so many
+ * bytes (a few MiB of memory in all).  The CRC is checked when the end has
+ * been read; a wrong one is an error of that read.
+ */
+int zip_blk_open(const char *path, struct blk **out, struct chr_error *err);
+
+#endif

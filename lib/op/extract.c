@@ -1,0 +1,187 @@
+/*
+ * chr_extract(): files of the boot partition onto the host.
+ *
+ * Names come from the image and are not trusted: the readers refuse "/", "."
+ * and "..", and every step on the host goes through openat() without following
+ * links, so that nothing is written outside of the folder.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "op/analysis.h"
+#include "op/copy.h"
+#include "op/files.h"
+#include "op/image.h"
+
+#define CHUNK 65536
+
+struct extraction {
+    const struct chr_extract_options *options;
+    struct chr_extract_report *report;
+    const struct analysis *analysis;
+    int *folders; /* an open descriptor for each folder of the tree, else -1 */
+    struct chr_error *err;
+};
+
+static int write_all(int fd, const uint8_t *buf, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, buf, len);
+
+        if (n < 0 && errno != EINTR)
+            return -1;
+        buf += n > 0 ? n : 0;
+        len -= n > 0 ? (size_t)n : 0;
+    }
+    return 0;
+}
+
+static int set_attributes(int fd, const struct file_node *node)
+{
+    const struct timespec times[2] = {{.tv_sec = (time_t)node->accessed},
+                                      {.tv_sec = (time_t)node->modified}};
+
+    /* No set-user-id from an image. */
+    return fchmod(fd, node->mode & 0777) < 0 ? -1 : futimens(fd, times);
+}
+
+static int write_contents(struct extraction *x, const struct file_node *node, int fd)
+{
+    uint8_t buf[CHUNK];
+
+    for (uint64_t off = 0; off < node->size; off += CHUNK) {
+        size_t len = (size_t)min_u64(CHUNK, node->size - off);
+
+        if (file_read(x->analysis->window, node, off, buf, len, x->err) < 0)
+            return -1;
+        if (write_all(fd, buf, len) < 0)
+            return err_errno(x->err, errno, "cannot write %s", node->path);
+    }
+    if (set_attributes(fd, node) < 0)
+        return err_errno(x->err, errno, "cannot set mode and time of %s", node->path);
+    return 0;
+}
+
+/* An old file goes first, so that a link is replaced and never followed. */
+static int extract_file(struct extraction *x, const struct file_node *node)
+{
+    int folder = x->folders[node->parent];
+    AUTO_CLOSE int fd = -1;
+
+    if (x->options->force && unlinkat(folder, node->name, 0) < 0 && errno != ENOENT)
+        return err_errno(x->err, errno, "cannot replace %s", node->path);
+    fd = openat(folder, node->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        (void)err_errno(x->err, errno, "cannot create %s in %s", node->path, x->options->folder);
+        return errno == EEXIST ? err_hint(x->err, "use --force to replace files") : -1;
+    }
+    if (write_contents(x, node, fd) < 0) {
+        (void)unlinkat(folder, node->name, 0);
+        return -1;
+    }
+    x->report->files++;
+    x->report->bytes += node->size;
+    return 0;
+}
+
+static int extract_folder(struct extraction *x, size_t index)
+{
+    const struct file_node *node = &x->analysis->tree.nodes[index];
+    int parent = x->folders[node->parent];
+
+    if (mkdirat(parent, node->name, 0700) < 0 && errno != EEXIST)
+        return err_errno(x->err, errno, "cannot create the folder %s", node->path);
+    x->folders[index] = openat(parent, node->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (x->folders[index] < 0)
+        return err_errno(x->err, errno, "cannot open the folder %s", node->path);
+    x->report->folders++;
+    return 0;
+}
+
+static int extract_node(struct extraction *x, size_t index)
+{
+    const struct file_node *node = &x->analysis->tree.nodes[index];
+
+    if (node->kind == FILE_FOLDER)
+        return extract_folder(x, index);
+    if (node->kind == FILE_REGULAR)
+        return extract_file(x, node);
+    return err_set(x->err, CHR_E_REFUSED, "%s is a link or a device, which is not extracted",
+                   node->path);
+}
+
+static int extract_tree(struct extraction *x)
+{
+    const struct file_tree *tree = &x->analysis->tree;
+
+    if (mkdir(x->options->folder, 0777) < 0 && errno != EEXIST)
+        return err_errno(x->err, errno, "cannot create the folder %s", x->options->folder);
+    x->folders[0] = open(x->options->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (x->folders[0] < 0)
+        return err_errno(x->err, errno, "cannot open the folder %s", x->options->folder);
+    for (size_t i = 1; i < tree->count; i++)
+        if (extract_node(x, i) < 0)
+            return -1;
+    /* Last, and the deepest first: writing into a folder changes its time. */
+    for (size_t i = tree->count - 1; i > 0; i--)
+        if (tree->nodes[i].kind == FILE_FOLDER &&
+            set_attributes(x->folders[i], &tree->nodes[i]) < 0)
+            return err_errno(x->err, errno, "cannot set mode and time of %s", tree->nodes[i].path);
+    return 0;
+}
+
+static int extract_files(struct extraction *x)
+{
+    size_t count = x->analysis->tree.count;
+    int result;
+
+    if (!x->analysis->readable) {
+        *x->err = x->analysis->problem;
+        return err_context(x->err, "boot partition");
+    }
+    x->folders = mem_new(count, sizeof *x->folders, x->err);
+    if (x->folders == NULL)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        x->folders[i] = -1;
+    result = extract_tree(x);
+    for (size_t i = 0; i < count; i++)
+        cleanup_close(&x->folders[i]);
+    free(x->folders);
+    return result;
+}
+
+static int extract_raw(struct extraction *x)
+{
+    AUTO_OUTPUT struct output output = {0};
+    const struct progress no_progress = {0};
+
+    if (output_begin(x->options->raw, x->analysis->window->size, x->options->force, &output,
+                     x->err) < 0 ||
+        copy_disk(x->analysis->window, output.blk, &no_progress, x->err) < 0)
+        return -1;
+    x->report->bytes += x->analysis->window->size;
+    return output_publish(&output, x->err);
+}
+
+int chr_extract(struct chr_image *image, const struct chr_extract_options *options,
+                struct chr_extract_report *report, struct chr_error *err)
+{
+    AUTO_ANALYSIS struct analysis *analysis = NULL;
+    struct extraction x = {.options = options, .report = report, .err = err};
+
+    *report = (struct chr_extract_report){0};
+    if (options->folder == NULL && options->raw == NULL)
+        return err_set(err, CHR_E_USAGE, "nothing to extract to: name a folder or a file");
+    if (analyse(image->disk, &analysis, err) < 0)
+        return err_context(err, "%s", image->path);
+    x.analysis = analysis;
+    if (options->folder != NULL && extract_files(&x) < 0)
+        return -1;
+    return options->raw != NULL ? extract_raw(&x) : 0;
+}

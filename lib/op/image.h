@@ -1,0 +1,20 @@
+/* An open image: the file, its format, and the disk inside. */
+#ifndef CHRIMG_OP_IMAGE_H
+#define CHRIMG_OP_IMAGE_H
+
+#include "block/blk.h"
+
+struct chr_image {
+    char *path;
+    enum chr_format format;
+    struct blk *file; /* raw: the file itself; else NULL */
+    struct blk *undo; /* an interrupted change, taken back in memory; or NULL */
+    struct blk *disk; /* what the guest sees; one of the two above, or its own */
+    uint64_t allocated;
+    bool recovered;
+};
+
+void image_cleanup(struct chr_image **image);
+#define AUTO_IMAGE CLEANUP(image_cleanup)
+
+#endif

@@ -1,0 +1,39 @@
+/*
+ * Changing an image in place so that a crash at any moment leaves the old
+ * image, the new one, or one that the next run brings back to the old.
+ *
+ * Before the first byte of the image changes, what will be overwritten is kept
+ * in an undo file beside it, ".NAME.chrimg-undo", on stable storage.  It is
+ * removed when the new bytes are on stable storage: that is the commit point.
+ *
+ * The file, little-endian:
+ *     0 16  "chrimg undo 1\n\0\0"
+ *    16  8  size of the image
+ *    24  4  number of sectors
+ *    28  4  CRC-32 of all that follows
+ *    32     for each sector: u64 offset, u32 CRC-32 of its new bytes, 512 old bytes
+ * A file that is not whole was cut off while it was written, and then the image
+ * was not touched yet.  The new bytes' CRCs tell whether the image is still the
+ * one that was left: each sector must be as before or as intended.
+ */
+#ifndef CHRIMG_OP_UNDO_H
+#define CHRIMG_OP_UNDO_H
+
+#include "block/blk.h"
+
+/*
+ * Write the changes that OVERLAY holds into FILE, the image at PATH, which is
+ * open for writing and locked.
+ */
+int undo_commit(const char *path, struct blk *file, struct blk *overlay, struct chr_error *err);
+
+/* Take an interrupted change back, if there is one: *DONE says whether. */
+int undo_roll_back(const char *path, struct blk *file, bool *done, struct chr_error *err);
+
+/*
+ * The same without writing: *VIEW is an overlay on FILE that shows the image as
+ * it was, or NULL when nothing was interrupted.
+ */
+int undo_view(const char *path, struct blk *file, struct blk **view, struct chr_error *err);
+
+#endif
