@@ -360,46 +360,77 @@ static int no_geometry(uint64_t device_size, struct chr_error *err)
                    device_size);
 }
 
-/* Try every size; SIZE becomes the sectors per cluster that copies the fewest bytes. */
-static int choose_size(uint32_t total, uint32_t block_size, const struct file_tree *tree,
-                       uint32_t root_entries, struct fat_plan *plan, struct fat_geometry *best,
-                       struct chr_error *err)
-{
+/* The search for the geometry that leaves most in place. */
+struct search {
+    const struct file_tree *tree;
+    struct fat_plan *plan; /* scratch */
+    uint32_t total;
+    uint32_t block_size;
     uint32_t sizes[16];
-    unsigned count = candidate_sizes(block_size, sizes);
-    uint64_t least = UINT64_MAX;
-    bool any_geometry = false;
+    unsigned size_count;
+    struct fat_geometry best;
+    uint64_t least; /* bytes that `best` copies, in whole blocks */
+    bool any_geometry;
+};
 
-    for (unsigned i = 0; i < count && least > 0; i++) {
-        uint32_t phase = plan->layout == FAT_LAYOUT_KEEP ? preferred_phase(tree, sizes[i]) : 0;
-        uint64_t copied;
+/* Plan for one geometry and remember it if it copies less; only CHR_E_SPACE is no failure. */
+static int try_geometry(struct search *search, uint32_t per_cluster, uint32_t root_entries,
+                        struct chr_error *err)
+{
+    struct fat_plan *plan = search->plan;
+    bool keep = plan->layout == FAT_LAYOUT_KEEP;
+    uint32_t phase = keep ? preferred_phase(search->tree, per_cluster) : 0;
+    uint64_t copied;
 
-        if (!make_geometry(total, sizes[i], phase, root_entries, &plan->geometry))
-            continue;
-        any_geometry = true;
-        if (plan_clusters(tree, plan, err) < 0) {
-            if (err->code != CHR_E_SPACE)
-                return -1;
-            continue;
-        }
-        copied = plan->layout == FAT_LAYOUT_KEEP
-                     ? (uint64_t)plan->copied_clusters * sizes[i] : 0;
-        if (copied < least) {
-            least = copied;
-            *best = plan->geometry;
-        }
+    if (!make_geometry(search->total, per_cluster, phase, root_entries, &plan->geometry))
+        return 0;
+    search->any_geometry = true;
+    if (plan_clusters(search->tree, plan, err) < 0)
+        return err->code == CHR_E_SPACE ? 0 : -1;
+    copied = keep ? round_up((uint64_t)plan->copied_clusters * cluster_size(&plan->geometry),
+                             search->block_size)
+                  : 0;
+    if (copied < search->least) {
+        search->least = copied;
+        search->best = plan->geometry;
     }
-    if (!any_geometry)
-        return no_geometry((uint64_t)total * FAT_SECTOR, err);
-    return least == UINT64_MAX ? -1 : 0; /* the error of the last size stands */
+    return 0;
+}
+
+/*
+ * Every cluster size with the usual root folder, then with smaller ones: they
+ * are as good for the few entries of a CHR, and may clear a block that a file
+ * has right behind the FATs.
+ */
+static int choose_geometry(struct search *search, struct chr_error *err)
+{
+    uint32_t needed = (uint32_t)round_up(search->plan->items[0].entry_count,
+                                         FAT_SECTOR / FAT_ENTRY_SIZE);
+    uint32_t entries = (uint32_t)max_u64(needed, DEFAULT_ROOT_ENTRIES);
+
+    if (needed > MAX_ROOT_ENTRIES)
+        return err_set(err, CHR_E_REFUSED, "the root folder needs %" PRIu32
+                       " entries, FAT16 has at most %d", needed, MAX_ROOT_ENTRIES);
+    search->least = UINT64_MAX;
+    for (; entries >= needed && search->least > 0; entries /= 2)
+        for (unsigned i = 0; i < search->size_count && search->least > 0; i++)
+            if (try_geometry(search, search->sizes[i], entries, err) < 0)
+                return -1;
+    if (!search->any_geometry)
+        return no_geometry((uint64_t)search->total * FAT_SECTOR, err);
+    return search->least == UINT64_MAX ? -1 : 0; /* the error of the last try stands */
 }
 
 int fat_plan_make(uint64_t device_size, uint32_t block_size, const struct file_tree *tree,
                   enum fat_layout layout, struct fat_plan *out, struct chr_error *err)
 {
     AUTO_FAT_PLAN struct fat_plan plan = {.layout = layout};
-    struct fat_geometry best = {0};
-    uint32_t root_entries;
+    struct search search = {
+        .tree = tree,
+        .plan = &plan,
+        .total = (uint32_t)(device_size / FAT_SECTOR),
+        .block_size = block_size,
+    };
 
     if (device_size / FAT_SECTOR > UINT32_MAX)
         return no_geometry(device_size, err);
@@ -410,17 +441,10 @@ int fat_plan_make(uint64_t device_size, uint32_t block_size, const struct file_t
     if (plan.items == NULL)
         return -1;
     plan.item_count = tree->count;
-    if (plan_names(tree, &plan, err) < 0)
+    search.size_count = candidate_sizes(block_size, search.sizes);
+    if (plan_names(tree, &plan, err) < 0 || choose_geometry(&search, err) < 0)
         return -1;
-    root_entries = (uint32_t)round_up(max_u64(plan.items[0].entry_count, DEFAULT_ROOT_ENTRIES),
-                                      FAT_SECTOR / FAT_ENTRY_SIZE);
-    if (root_entries > MAX_ROOT_ENTRIES)
-        return err_set(err, CHR_E_REFUSED, "the root folder needs %" PRIu32
-                       " entries, FAT16 has at most %d", root_entries, MAX_ROOT_ENTRIES);
-    if (choose_size((uint32_t)(device_size / FAT_SECTOR), block_size, tree, root_entries, &plan,
-                    &best, err) < 0)
-        return -1;
-    plan.geometry = best;
+    plan.geometry = search.best;
     if (plan_clusters(tree, &plan, err) < 0)
         return -1;
     *out = plan;

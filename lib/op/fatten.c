@@ -154,7 +154,8 @@ static void note_tables(struct fatten *f)
     const struct table *table = f->before->table;
 
     for (size_t i = 0; i < table->findings.count; i++)
-        if (table->findings.items[i].severity != CHR_NOTE)
+        if (strncmp(table->findings.items[i].id, "gpt-", 4) == 0 &&
+            table->findings.items[i].severity != CHR_NOTE)
             note(f, "mended: %.230s", table->findings.items[i].text);
     if (table->source == TABLE_GPT_BACKUP)
         note(f, "the primary GPT could not be used; positions come from its backup");

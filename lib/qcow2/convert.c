@@ -1,7 +1,8 @@
 /*
- * A new image that holds what a device holds.  The caller's thread reads.  Plain
- * clusters are written by a second thread meanwhile; where they are to be compressed,
- * several threads do that, and the caller's writes too.
+ * A new image that holds what a device holds.  The caller's thread reads and writes;
+ * where clusters are to be compressed, others do that in between.  (For plain ones a
+ * thread that writes while another reads was measured to be slower: the data are
+ * warm in one core's cache only.)
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -14,7 +15,7 @@
 #include "qcow2/pipeline.h"
 
 /* Bytes that are read at once: large for plain copies, small where threads share the work. */
-#define PLAIN_JOB (UINT64_C(512) << 10)
+#define PLAIN_JOB (UINT64_C(256) << 10)
 #define COMPRESS_JOB (UINT64_C(64) << 10)
 #define JOBS_BYTES (UINT64_C(16) << 20) /* of all jobs together, with their results */
 
@@ -22,7 +23,6 @@ enum {
     MAX_THREADS = 16,
     MAX_JOBS = 4 * MAX_THREADS,
     MIN_JOBS = 2,
-    PLAIN_JOBS = 3,
 };
 
 /* What became of a cluster; any other number is the length of its compressed data. */
@@ -48,6 +48,7 @@ struct conversion {
     struct header header;
     uint32_t cluster_size;
     uint64_t position; /* the first guest cluster that is not yet in a job */
+    uint64_t data_end; /* the one behind the data that the source told of; asking again may cost */
     uint64_t clusters; /* of the disk, which is the source in whole sectors */
     struct layout *layout;
 
@@ -186,54 +187,49 @@ static int store(struct conversion *conversion, const struct job *job, struct ch
     return 0;
 }
 
-/* What the threads do. */
+/* What a thread does with a job. */
 struct worker {
-    struct conversion *conversion;
+    const struct conversion *conversion;
     struct codec *codec;
 };
 
-static int work_compressing(void *worker_, void *job, struct chr_error *err)
+static int work(void *worker_, void *job, struct chr_error *err)
 {
-    struct worker *worker = worker_;
+    const struct worker *worker = worker_;
 
     return classify(worker->conversion, worker->codec, job, err);
 }
 
-/* There is one such thread, so the jobs come in order. */
-static int work_plain(void *worker_, void *job, struct chr_error *err)
-{
-    struct worker *worker = worker_;
-
-    if (classify(worker->conversion, NULL, job, err) < 0)
-        return -1;
-    return store(worker->conversion, job, err);
-}
-
 /* ---- the stream ---- */
 
-/* Step over clusters that are known to be zeros; *COUNT are to be read then, 0 at the end. */
-static int next_data(struct conversion *conversion, uint64_t *skipped, uint64_t *count,
-                     struct chr_error *err)
+/*
+ * Clusters from the position on that are known to be zeros (*SKIPPED), or else those
+ * that are to be read (*COUNT); both are 0 at the end of the disk.
+ */
+static int next_stretch(struct conversion *conversion, uint64_t *skipped, uint64_t *count,
+                        struct chr_error *err)
 {
     uint64_t start = conversion->position * conversion->cluster_size;
+    uint64_t rest = conversion->clusters - conversion->position;
     struct blk_extent extent = {.kind = BLK_ZERO, .length = conversion->size - start};
-    uint64_t whole;
 
-    *count = 0;
     *skipped = 0;
-    if (conversion->position == conversion->clusters)
+    *count = conversion->data_end - conversion->position;
+    if (rest == 0 || *count != 0)
         return 0;
     if (conversion->source != NULL &&
         blk_extent(conversion->source, start, conversion->size - start, &extent, err) < 0)
         return -1;
-    whole = start + extent.length == conversion->size ? conversion->clusters - conversion->position
-                                                      : extent.length / conversion->cluster_size;
-    if (extent.kind == BLK_ZERO && whole != 0)
-        *skipped = whole;
-    else /* a hole that ends within its cluster is read with the data behind it */
-        *count = extent.kind == BLK_ZERO
-                     ? 1
-                     : round_up(extent.length, conversion->cluster_size) / conversion->cluster_size;
+    if (extent.kind == BLK_ZERO && start + extent.length == conversion->size)
+        *skipped = rest;
+    else if (extent.kind == BLK_ZERO)
+        *skipped = extent.length / conversion->cluster_size;
+    if (*skipped != 0)
+        return 0;
+    /* Of a hole that ends within its cluster, the cluster is read. */
+    *count = extent.kind == BLK_ZERO
+                 ? 1
+                 : round_up(extent.length, conversion->cluster_size) / conversion->cluster_size;
     return 0;
 }
 
@@ -273,7 +269,7 @@ static int collect(struct conversion *conversion, bool *more, struct chr_error *
     *more = job != NULL;
     if (job == NULL)
         return 0;
-    if (conversion->options->compress && store(conversion, job, err) < 0)
+    if (store(conversion, job, err) < 0)
         return -1;
     report(conversion, job);
     return 0;
@@ -331,7 +327,7 @@ static int run(struct conversion *conversion, struct chr_error *err)
         uint64_t skipped;
         uint64_t count;
 
-        if (next_data(conversion, &skipped, &count, err) < 0)
+        if (next_stretch(conversion, &skipped, &count, err) < 0)
             return -1;
         if (skipped == 0 && count == 0)
             break;
@@ -339,6 +335,7 @@ static int run(struct conversion *conversion, struct chr_error *err)
             preallocate(conversion, skipped, err) < 0)
             return -1;
         conversion->position += skipped;
+        conversion->data_end = conversion->position + count;
         if (count != 0 && run_job(conversion, count, err) < 0)
             return -1;
     }
@@ -357,7 +354,7 @@ static int new_jobs(struct conversion *conversion, struct chr_error *err)
 
     conversion->job_clusters = job_bytes / conversion->cluster_size;
     conversion->jobs_count =
-        compress ? (unsigned)max_u64(MIN_JOBS, min_u64(fit, 4 * conversion->threads)) : PLAIN_JOBS;
+        compress ? (unsigned)max_u64(MIN_JOBS, min_u64(fit, 4 * conversion->threads)) : 1;
     for (unsigned i = 0; i < conversion->jobs_count; i++) {
         struct job *job = &conversion->jobs[i];
 
@@ -370,21 +367,20 @@ static int new_jobs(struct conversion *conversion, struct chr_error *err)
     return 0;
 }
 
-static int run_with_threads(struct conversion *conversion, unsigned threads,
-                            pipeline_fn *work, struct chr_error *err)
+static int run_with_threads(struct conversion *conversion, struct chr_error *err)
 {
     struct worker workers[MAX_THREADS];
     void *worker_list[MAX_THREADS];
     void *job_list[MAX_JOBS];
     int result;
 
-    for (unsigned i = 0; i < threads; i++) {
+    for (unsigned i = 0; i < conversion->threads; i++) {
         workers[i] = (struct worker){conversion, conversion->codecs[i]};
         worker_list[i] = &workers[i];
     }
     for (unsigned i = 0; i < conversion->jobs_count; i++)
         job_list[i] = &conversion->jobs[i];
-    if (pipeline_new(threads, worker_list, conversion->jobs_count, job_list, work,
+    if (pipeline_new(conversion->threads, worker_list, conversion->jobs_count, job_list, work,
                      &conversion->pipeline, err) < 0)
         return -1;
     result = run(conversion, err);
@@ -408,11 +404,9 @@ static int convert(struct conversion *conversion, struct chr_error *err)
     if (new_jobs(conversion, err) < 0 ||
         layout_new(&conversion->file, &conversion->header, &conversion->layout, err) < 0)
         return -1;
-    if (conversion->threads == 1 || conversion->source == NULL)
+    if (!compress || conversion->threads == 1 || conversion->source == NULL)
         return run(conversion, err);
-    if (compress)
-        return run_with_threads(conversion, conversion->threads, work_compressing, err);
-    return run_with_threads(conversion, 1, work_plain, err);
+    return run_with_threads(conversion, err);
 }
 
 static int convert_or_clean(struct blk *source, uint64_t size, struct blk *file,
