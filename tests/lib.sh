@@ -21,6 +21,12 @@ export LC_ALL=C.UTF-8 TZ=UTC
 # Tools of the file systems live there, and a user's PATH may lack them.
 PATH=$PATH:/usr/sbin:/sbin
 
+# A script that writes a lot sets IN_MEMORY=yes before it sources this.
+if [ "${IN_MEMORY:-no}" = yes ] && [ -w /dev/shm ] &&
+    [ "$(df -k --output=avail /dev/shm | tail -n 1)" -gt 3000000 ]; then
+    TMPDIR=/dev/shm
+    export TMPDIR
+fi
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/test.XXXXXX") || exit 1
 tap_count=0
 tap_failed=0

@@ -19,8 +19,10 @@ partition_sectors() {
 
 # partition IMAGE N OUT: a copy of the partition.
 partition() {
-    dd if="$1" of="$3" bs=512 skip="$(partition_start "$1" "$2")" \
-        count="$(partition_sectors "$1" "$2")" conv=sparse status=none
+    dd if="$1" of="$3" bs=1M iflag=skip_bytes,count_bytes conv=sparse status=none \
+        skip=$(($(partition_start "$1" "$2") * 512)) count=$(($(partition_sectors "$1" "$2") * 512))
+    # What ends in zeros is not written by conv=sparse.
+    truncate -s $(($(partition_sectors "$1" "$2") * 512)) "$3"
 }
 
 sha256() {
@@ -42,6 +44,12 @@ ext_dump() {
         echo "$complaints" >&2
         return 1
     fi
+}
+
+# mtools shows two _ for a character outside of Unicode's first plane.
+mtools_name() {
+    # shellcheck disable=SC2001 # bytes, not characters
+    LC_ALL=C sed 's/[\xf0-\xf7][\x80-\xbf]\{3\}/__/g' <<<"$1"
 }
 
 # fat_dump PARTITION FOLDER: all files of a FAT file system, by mtools.
@@ -93,7 +101,10 @@ fat_cluster_sectors() {
 # fat_sectors PARTITION PATH [SIZE]: the same for a file on FAT, by its chain.  Without
 # SIZE all sectors of the chain: for folders.
 fat_sectors() {
-    mshowfat -i "$1" "::/$2" | grep -o '<[0-9-]*>' | tr -d '<>' |
+    local pattern
+    pattern=$(mtools_name "$2")
+    # It does not find by the name that it shows, but by a pattern for it.
+    mshowfat -i "$1" "::/${pattern//__/??}" | grep -o '<[0-9-]*>' | tr -d '<>' |
         awk -v size="${3:-}" -v start="$(fat_data_start "$1")" \
             -v per_cluster="$(fat_cluster_sectors "$1")" '
         {
