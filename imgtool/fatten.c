@@ -14,6 +14,7 @@ static const struct option long_options[] = {
     {"layout", required_argument, NULL, OPTION_LAYOUT},
     {"mbr", required_argument, NULL, OPTION_MBR},
     {"require-bios", no_argument, NULL, OPTION_REQUIRE_BIOS},
+    {"compress", optional_argument, NULL, 'c'},
     {"force", no_argument, NULL, 'f'},
     {"dry-run", no_argument, NULL, 'n'},
     {"json", no_argument, NULL, OPTION_JSON},
@@ -48,6 +49,8 @@ static int take_option(const struct command *command, int option, struct argumen
     case 'n':
         arguments->options.dry_run = true;
         return 0;
+    case 'c':
+        return take_compression(command, optarg, &arguments->options.compression);
     case OPTION_IN_PLACE:
         arguments->options.in_place = true;
         return 0;
@@ -166,7 +169,7 @@ static int run(const struct command *command, int argc, char **argv)
     int option;
     int result;
 
-    while ((option = next_option(command, argc, argv, ":o:fnh", long_options, &status)) !=
+    while ((option = next_option(command, argc, argv, ":o:c::fnh", long_options, &status)) !=
            OPTIONS_OVER) {
         if (option == OPTIONS_STOP)
             return status;
@@ -192,6 +195,8 @@ const struct command command_fatten = {
     .arguments = "IMG [-o OUT | --in-place]",
     .summary = "make the boot partition FAT16, so that UEFI boots it (and BIOS still does)",
     .help = "  -o, --output OUT      write OUT; default: <stem>-efi.img beside the input\n"
+            "                        OUT.qcow2 makes a qcow2 in the same pass\n"
+            "  -c, --compress[=ALG]  compress it: zlib (default) or zstd\n"
             "      --in-place        change IMG itself; an interrupted change is taken back\n"
             "      --layout keep     leave file blocks on their sectors (default)\n"
             "      --layout compact  copy the files to the front; BIOS boot is lost\n"

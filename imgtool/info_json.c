@@ -16,11 +16,6 @@ static const char *contents_name(enum chr_contents contents)
     return names[contents];
 }
 
-static const char *severity_name(enum chr_severity severity)
-{
-    return severity == CHR_NOTE ? "note" : severity == CHR_WARNING ? "warning" : "damage";
-}
-
 /* An empty text is no value. */
 static json_t *text_or_null(const char *text)
 {
@@ -139,15 +134,25 @@ static json_t *packages_value(const struct chr_report *report)
     return array;
 }
 
-static json_t *findings_value(const struct chr_report *report)
+static json_t *qcow2_value(const struct chr_report *report)
+{
+    const struct chr_qcow2_info *info = &report->qcow2;
+
+    if (!report->is_qcow2)
+        return json_null();
+    return json_pack("{s:i, s:i, s:i, s:s, s:b, s:b, s:o}", "version", (int)info->version,
+                     "cluster_size", (int)info->cluster_size, "refcount_bits",
+                     (int)info->refcount_bits, "compression", info->compression, "dirty",
+                     info->dirty, "corrupt", info->corrupt, "backing_file",
+                     text_or_null(info->backing_file));
+}
+
+static json_t *snapshots_value(const struct chr_report *report)
 {
     json_t *array = json_array();
 
-    for (size_t i = 0; i < report->finding_count; i++)
-        (void)json_array_append_new(
-            array, json_pack("{s:s, s:s, s:o}", "id", report->findings[i].id, "severity",
-                             severity_name(report->findings[i].severity), "text",
-                             json_text(report->findings[i].text)));
+    for (size_t i = 0; i < report->snapshot_count; i++)
+        (void)json_array_append_new(array, json_snapshot(&report->snapshots[i]));
     return array;
 }
 
@@ -172,6 +177,8 @@ int info_print_json(const char *path, const struct chr_report *report)
         return json_print(NULL);
     (void)json_object_set_new(root, "uefi", json_verdict(&report->uefi));
     (void)json_object_set_new(root, "bios", json_verdict(&report->bios));
+    (void)json_object_set_new(root, "qcow2", qcow2_value(report));
+    (void)json_object_set_new(root, "snapshots", snapshots_value(report));
     (void)json_object_set_new(root, "mbr", mbr_value(report));
     (void)json_object_set_new(root, "gpt",
                               json_pack("{s:o, s:o, s:o}", "disk_guid",
@@ -182,6 +189,6 @@ int info_print_json(const char *path, const struct chr_report *report)
     (void)json_object_set_new(root, "loader", loader_value(report));
     (void)json_object_set_new(root, "files", files_value(report));
     (void)json_object_set_new(root, "packages", packages_value(report));
-    (void)json_object_set_new(root, "findings", findings_value(report));
+    (void)json_object_set_new(root, "findings", json_findings(report->findings, report->finding_count));
     return json_print(root);
 }

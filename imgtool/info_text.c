@@ -152,28 +152,14 @@ static void print_verdict(const char *name, const struct chr_verdict *verdict)
     ui_wrapped(11, verdict->reason);
 }
 
-static const char *severity_text(enum chr_severity severity)
-{
-    return severity == CHR_NOTE ? "note" : severity == CHR_WARNING ? "warning" : "damage";
-}
-
 static void print_findings(const struct chr_report *report)
 {
-    static const enum colour colours[] = {
-        [CHR_NOTE] = PLAIN, [CHR_WARNING] = YELLOW, [CHR_DAMAGE] = RED};
-
     if (report->finding_count == 0)
         return;
     ui_out("\n");
     ui_colour(BOLD, "Findings\n");
-    for (size_t i = 0; i < report->finding_count; i++) {
-        const struct chr_finding *finding = &report->findings[i];
-
-        ui_out("  ");
-        ui_colour(colours[finding->severity], "%-7s", severity_text(finding->severity));
-        ui_out("  ");
-        ui_wrapped(11, finding->text);
-    }
+    for (size_t i = 0; i < report->finding_count; i++)
+        ui_finding(&report->findings[i], 2);
 }
 
 /* ---- tables ---- */
@@ -304,6 +290,24 @@ static void print_packages(const struct chr_report *report)
     }
 }
 
+static void print_snapshots(const struct chr_report *report)
+{
+    const struct chr_qcow2_info *info = &report->qcow2;
+    char size[UI_SIZE_TEXT];
+
+    if (!report->is_qcow2)
+        return;
+    ui_out("\n");
+    ui_colour(BOLD, "qcow2");
+    ui_out("  version %u, clusters of %s, %s%s%s\n", info->version,
+           ui_size(info->cluster_size, size), info->compression, info->dirty ? ", dirty" : "",
+           info->corrupt ? ", marked corrupt" : "");
+    if (info->backing_file[0] != '\0')
+        ui_out("  backed by %s\n", info->backing_file);
+    for (size_t i = 0; i < report->snapshot_count; i++)
+        ui_out("  snapshot %-3s %s\n", report->snapshots[i].id, report->snapshots[i].tag);
+}
+
 void info_print_text(const char *path, const struct chr_report *report)
 {
     print_title(path, report);
@@ -316,4 +320,5 @@ void info_print_text(const char *path, const struct chr_report *report)
     print_tables(report);
     print_files(report);
     print_packages(report);
+    print_snapshots(report);
 }

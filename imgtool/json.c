@@ -27,6 +27,27 @@ json_t *json_verdict(const struct chr_verdict *verdict)
     return json_pack("{s:b, s:o}", "yes", verdict->yes, "reason", json_text(verdict->reason));
 }
 
+json_t *json_findings(const struct chr_finding *findings, size_t count)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < count; i++)
+        (void)json_array_append_new(
+            array, json_pack("{s:s, s:s, s:o}", "id", findings[i].id, "severity",
+                             ui_severity(findings[i].severity), "text",
+                             json_text(findings[i].text)));
+    return array;
+}
+
+json_t *json_snapshot(const struct chr_snapshot *snapshot)
+{
+    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I}", "id", json_text(snapshot->id), "tag",
+                     json_text(snapshot->tag), "date", (json_int_t)snapshot->date,
+                     "vm_state_size", (json_int_t)snapshot->vm_state_size, "disk_size",
+                     (json_int_t)snapshot->disk_size, "exclusive",
+                     (json_int_t)snapshot->exclusive);
+}
+
 int json_print(json_t *root)
 {
     int result;

@@ -12,6 +12,12 @@ json_t *json_verdict(const struct chr_verdict *verdict);
 /* The text, with what is not UTF-8 in it replaced: jansson takes nothing else. */
 json_t *json_text(const char *text);
 
+/* [{"id", "severity", "text"}] */
+json_t *json_findings(const struct chr_finding *findings, size_t count);
+
+/* {"id", "tag", "date", "vm_state_size", "disk_size", "exclusive"} */
+json_t *json_snapshot(const struct chr_snapshot *snapshot);
+
 /* Print ROOT on stdout and release it; returns the exit code. */
 int json_print(json_t *root);
 

@@ -12,6 +12,9 @@ static const struct command *const commands[] = {
     &command_info,
     &command_fatten,
     &command_extract,
+    &command_convert,
+    &command_snapshot,
+    &command_check,
 };
 
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
@@ -19,7 +22,7 @@ static const struct command *const commands[] = {
 static void show_overview(FILE *to)
 {
     (void)fprintf(to, "usage: chrimg COMMAND [OPTIONS] IMG\n\n"
-                      "Disk images of MikroTik RouterOS CHR: look at them, make them boot with UEFI.\n\n");
+                      "Disk images of MikroTik RouterOS CHR: made to boot with UEFI, converted, snapshotted.\n\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++)
         (void)fprintf(to, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
     (void)fprintf(to, "\n`chrimg COMMAND --help` shows a command's options, `man chrimg` all of it.\n");
@@ -80,6 +83,16 @@ const char *image_argument(const struct command *command, int argc, char **argv,
         return NULL;
     }
     return argv[optind];
+}
+
+int take_compression(const struct command *command, const char *value,
+                     enum chr_compression *compression)
+{
+    if (value != NULL && strcmp(value, "zlib") != 0 && strcmp(value, "zstd") != 0)
+        return usage_error(command, "compression is zlib or zstd, not %s", value);
+    *compression = value != NULL && strcmp(value, "zstd") == 0 ? CHR_COMPRESS_ZSTD
+                                                                : CHR_COMPRESS_ZLIB;
+    return 0;
 }
 
 int report_error(const struct chr_error *err)

@@ -27,6 +27,9 @@ struct command {
 extern const struct command command_info;
 extern const struct command command_fatten;
 extern const struct command command_extract;
+extern const struct command command_convert;
+extern const struct command command_snapshot;
+extern const struct command command_check;
 
 /* Options that mean the same in every command. */
 #define OPTION_HELP 'h'
@@ -49,6 +52,10 @@ int next_option(const struct command *command, int argc, char **argv, const char
 
 /* The one image argument; NULL, and *STATUS set, when there is none or more than one. */
 const char *image_argument(const struct command *command, int argc, char **argv, int *status);
+
+/* The value of -c: "zlib", "zstd", or NULL for zlib; 0, or the exit code. */
+int take_compression(const struct command *command, const char *value,
+                     enum chr_compression *compression);
 
 /* Print the error and its hint; returns the exit code that belongs to it. */
 int report_error(const struct chr_error *err);

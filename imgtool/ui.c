@@ -162,6 +162,22 @@ void ui_wrapped(unsigned indent, const char *text)
     ui_out("\n");
 }
 
+const char *ui_severity(enum chr_severity severity)
+{
+    return severity == CHR_NOTE ? "note" : severity == CHR_WARNING ? "warning" : "damage";
+}
+
+void ui_finding(const struct chr_finding *finding, unsigned indent)
+{
+    static const enum colour colours[] = {
+        [CHR_NOTE] = PLAIN, [CHR_WARNING] = YELLOW, [CHR_DAMAGE] = RED};
+
+    ui_out("%*s", (int)indent, "");
+    ui_colour(colours[finding->severity], "%-8s", ui_severity(finding->severity));
+    ui_out(" ");
+    ui_wrapped(indent + 9, finding->text);
+}
+
 char *ui_size(uint64_t bytes, char *buf)
 {
     static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};

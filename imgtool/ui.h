@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "chrimg.h"
+
 enum colour { PLAIN, BOLD, DIM, RED, GREEN, YELLOW, BLUE, CYAN };
 
 void ui_init(void);
@@ -25,6 +27,12 @@ void ui_colour(enum colour colour, const char *format, ...) __attribute__((forma
 
 /* A paragraph whose first line starts at column INDENT (it is there already); wraps on a terminal. */
 void ui_wrapped(unsigned indent, const char *text);
+
+/* "note", "warning", "damage" */
+const char *ui_severity(enum chr_severity severity);
+
+/* A finding on a line of its own, INDENT columns in. */
+void ui_finding(const struct chr_finding *finding, unsigned indent);
 
 /* Whether stdout is a terminal, how wide it is (80 when it is none), and whether it shows UTF-8. */
 bool ui_is_terminal(void);

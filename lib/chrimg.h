@@ -77,15 +77,17 @@ enum chr_format { CHR_FORMAT_RAW, CHR_FORMAT_ZIP, CHR_FORMAT_QCOW2 };
 enum {
     CHR_OPEN_WRITE = 1 << 0,       /* for changing in place; takes QEMU's exclusive lock */
     CHR_OPEN_FORCE_SHARE = 1 << 1, /* read although another process writes; contents may tear */
+    CHR_OPEN_REPAIR = 1 << 2,      /* a damaged qcow2 too; for chr_check() only */
 };
 
 /*
- * Open the image PATH: raw, or a .zip with one image inside.  A change in place
- * that was interrupted earlier is taken back: on the disk when opening for
- * writing, in memory otherwise; chr_image_recovered() says so.
+ * Open the image NAME: raw, qcow2, or a .zip with one image inside; "IMG@TAG" is
+ * a snapshot of a qcow2, read only.  A change in place that was interrupted
+ * earlier is taken back: on the disk when opening for writing, in memory
+ * otherwise; chr_image_recovered() says so.
  * Close with chr_image_close(), NULL is fine.
  */
-CHR_API int chr_image_open(const char *path, unsigned flags, struct chr_image **out,
+CHR_API int chr_image_open(const char *name, unsigned flags, struct chr_image **out,
                            struct chr_error *err);
 CHR_API void chr_image_close(struct chr_image *image);
 
@@ -172,6 +174,26 @@ struct chr_verdict {
     char reason[CHR_REASON_SIZE];
 };
 
+struct chr_qcow2_info {
+    unsigned version;
+    uint32_t cluster_size;
+    unsigned refcount_bits;
+    char compression[8]; /* "zlib", "zstd" */
+    bool dirty;
+    bool corrupt;
+    char backing_file[1024]; /* as the image spells it, "" for none */
+};
+
+/* A snapshot inside of a qcow2. */
+struct chr_snapshot {
+    char id[64];
+    char tag[256];
+    int64_t date; /* seconds since 1970 */
+    uint64_t vm_state_size; /* bytes; 0 = disk only */
+    uint64_t disk_size;
+    uint64_t exclusive; /* bytes of the file that only this snapshot holds */
+};
+
 struct chr_report {
     enum chr_format format;
     uint64_t virtual_size;
@@ -193,6 +215,10 @@ struct chr_report {
     char version[32];        /* of RouterOS, "" when it cannot be told */
     struct chr_package *packages;
     size_t package_count;
+    bool is_qcow2;
+    struct chr_qcow2_info qcow2; /* when is_qcow2 */
+    struct chr_snapshot *snapshots;
+    size_t snapshot_count;
     struct chr_verdict uefi;
     struct chr_verdict bios;
     struct chr_finding *findings;
@@ -208,16 +234,18 @@ CHR_API void chr_report_free(struct chr_report *report);
 
 /* ---- fatten: make the boot partition one that UEFI reads ---- */
 
+enum chr_compression { CHR_COMPRESS_NONE, CHR_COMPRESS_ZLIB, CHR_COMPRESS_ZSTD };
 enum chr_layout { CHR_LAYOUT_KEEP, CHR_LAYOUT_COMPACT };
 
 struct chr_fatten_options {
-    const char *output;   /* NULL: beside the input, "<stem>-efi.img" */
+    const char *output;   /* NULL: beside the input, "<stem>-efi.img"; *.qcow2 makes a qcow2 */
     bool in_place;        /* change the input itself, under an undo file */
     bool force;           /* replace an output that is there */
     bool dry_run;         /* plan and verify in memory, write nothing */
     enum chr_layout layout;
     bool keep_mbr;        /* add no 0xEE entry */
     bool require_bios;    /* fail when the result would not boot on BIOS */
+    enum chr_compression compression; /* of a qcow2 output */
     /* Called now and then with bytes done and in all; may be NULL. */
     void (*progress)(uint64_t done, uint64_t total, void *context);
     void *progress_context;
@@ -277,6 +305,114 @@ struct chr_extract_report {
 
 CHR_API int chr_extract(struct chr_image *image, const struct chr_extract_options *options,
                         struct chr_extract_report *report, struct chr_error *err);
+
+/* ---- convert ---- */
+
+enum chr_preallocation { CHR_PREALLOCATE_OFF, CHR_PREALLOCATE_METADATA, CHR_PREALLOCATE_FULL };
+
+struct chr_convert_options {
+    const char *format; /* "raw", "qcow2", or one of qemu-img's; NULL: by OUTPUT's ending */
+    enum chr_compression compression; /* qcow2 only */
+    uint32_t cluster_size;            /* qcow2 only; 0 = 64 KiB */
+    enum chr_preallocation preallocation;
+    unsigned threads; /* 0 = one for each processor; the output does not depend on it */
+    bool force;       /* replace an output that is there */
+    void (*progress)(uint64_t done, uint64_t total, void *context);
+    void *progress_context;
+};
+
+struct chr_convert_report {
+    char output[4096];
+    char format[16];
+    uint64_t virtual_size;
+    uint64_t allocated_size; /* of the output, on the host */
+    bool by_qemu_img;        /* a format that is not ours */
+};
+
+/*
+ * Write what SOURCE (any image, or IMG@TAG) holds to OUTPUT in another format;
+ * "-" is standard output, for raw.  Other formats than raw and qcow2 are left to
+ * qemu-img.
+ */
+CHR_API int chr_convert(const char *source, const char *output,
+                        const struct chr_convert_options *options,
+                        struct chr_convert_report *report, struct chr_error *err);
+
+/* ---- snapshots ---- */
+
+#define CHR_TAG_MAX 255 /* bytes */
+
+/*
+ * The image that is meant when none is named: $CHRIMG_IMAGE, else the one *.qcow2
+ * in the current folder that holds a CHR.  CHR_E_MISSING lists the candidates.
+ */
+CHR_API int chr_find_image(char *path, size_t size, struct chr_error *err);
+
+/* Keep the disk as it is now as TAG.  CHR_E_EXISTS when there is such a tag. */
+CHR_API int chr_snapshot_create(const char *path, const char *tag, struct chr_error *err);
+
+/*
+ * Make the disk what it was at TAG (or ID); the snapshot stays.  With KEEP, what
+ * the disk is now is first kept as a snapshot whose tag is put into KEPT.
+ */
+CHR_API int chr_snapshot_apply(const char *path, const char *tag, bool keep,
+                               char kept[CHR_TAG_MAX + 1], struct chr_error *err);
+
+CHR_API int chr_snapshot_delete(const char *path, const char *tag, struct chr_error *err);
+
+/* All snapshots in the order of the image; free() the list. */
+CHR_API int chr_snapshot_list(struct chr_image *image, struct chr_snapshot **list, size_t *count,
+                              struct chr_error *err);
+
+enum chr_difference { CHR_ADDED, CHR_REMOVED, CHR_CHANGED };
+
+struct chr_file_difference {
+    enum chr_difference kind;
+    bool on_boot; /* on the boot partition, else on the root */
+    char *path;
+    uint64_t old_size;
+    uint64_t new_size;
+};
+
+struct chr_diff {
+    struct chr_file_difference *items;
+    size_t count;
+};
+
+/* Which files of boot and root partition differ between two images or states. */
+CHR_API int chr_diff(struct chr_image *from, struct chr_image *to, struct chr_diff **out,
+                     struct chr_error *err);
+CHR_API void chr_diff_free(struct chr_diff *diff);
+
+/* ---- check ---- */
+
+enum chr_repair { CHR_REPAIR_NONE, CHR_REPAIR_LEAKS, CHR_REPAIR_ALL };
+
+enum chr_check_verdict {
+    CHR_CHECK_SOUND,
+    CHR_CHECK_LEAKS,   /* nothing but clusters that nothing refers to */
+    CHR_CHECK_DAMAGED,
+};
+
+struct chr_check_report {
+    enum chr_check_verdict verdict; /* after the repair, if there was one */
+    uint64_t leaks;       /* qcow2 clusters, before a repair */
+    uint64_t corruptions; /* of the qcow2's tables, before a repair */
+    char ext_judge[32];   /* "e2fsck" or "chrimg": who checked ext file systems */
+    struct chr_finding *findings; /* before a repair */
+    size_t finding_count;
+    struct chr_finding *repairs; /* what was done, one each */
+    size_t repair_count;
+};
+
+/*
+ * All verifiers, one verdict: qcow2 tables, partition tables, FAT, ext.  Nothing
+ * is written unless REPAIR asks for it, and then each step is reported.
+ * Free with chr_check_free().
+ */
+CHR_API int chr_check(const char *path, enum chr_repair repair, struct chr_check_report **out,
+                      struct chr_error *err);
+CHR_API void chr_check_free(struct chr_check_report *report);
 
 #ifdef __cplusplus
 }

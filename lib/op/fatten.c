@@ -19,8 +19,8 @@
 #include "fs/fat_write.h"
 #include "op/analysis.h"
 #include "op/copy.h"
-#include "op/files.h"
 #include "op/image.h"
+#include "op/target.h"
 #include "op/undo.h"
 #include "op/verify.h"
 
@@ -64,18 +64,20 @@ static bool strip_suffix(char *text, const char *suffix)
     return true;
 }
 
-/* "chr-7.19.img.zip" -> "chr-7.19-efi.img", in the same folder. */
-static int default_output(const char *path, char *out, size_t size, struct chr_error *err)
+/* "chr-7.19.img.zip" -> "chr-7.19-efi.img", "r.qcow2" -> "r-efi.qcow2", in the same folder. */
+static int default_output(const struct chr_image *image, char *out, size_t size,
+                          struct chr_error *err)
 {
-    AUTO_FREE char *stem = mem_strdup(path, err);
+    AUTO_FREE char *stem = mem_strdup(image->path, err);
+    bool qcow2 = image->format == CHR_FORMAT_QCOW2;
 
     if (stem == NULL)
         return -1;
     (void)strip_suffix(stem, ".zip");
-    if (!strip_suffix(stem, ".img"))
+    if (!strip_suffix(stem, qcow2 ? ".qcow2" : ".img"))
         (void)strip_suffix(stem, ".raw");
-    if ((size_t)snprintf(out, size, "%s-efi.img", stem) >= size)
-        return err_set(err, CHR_E_USAGE, "%s: the name is too long", path);
+    if ((size_t)snprintf(out, size, "%s-efi.%s", stem, qcow2 ? "qcow2" : "img") >= size)
+        return err_set(err, CHR_E_USAGE, "%s: the name is too long", image->path);
     return 0;
 }
 
@@ -95,10 +97,10 @@ static int choose_output(struct fatten *f, const char *path)
     const char *given = f->options->in_place ? path : f->options->output;
 
     if (given == NULL)
-        return default_output(path, out, size, f->err);
+        return default_output(f->image, out, size, f->err);
     if ((size_t)snprintf(out, size, "%s", given) >= size)
         return err_set(f->err, CHR_E_USAGE, "%s: the name is too long", given);
-    if (!f->options->in_place && same_file(path, out)) {
+    if (!f->options->in_place && same_file(f->image->path, out)) {
         (void)err_set(f->err, CHR_E_USAGE, "%s is the input itself", out);
         return err_hint(f->err, "to change it, say --in-place");
     }
@@ -387,39 +389,70 @@ static int check_bios(const struct fatten *f)
 
 /* ---- writing ---- */
 
+/*
+ * A raw copy can share blocks with the input, and gets the changes on top; a
+ * qcow2 is made of the changed disk in one pass.
+ */
+static int make_output(struct fatten *f, enum chr_format format, struct output *output)
+{
+    const struct target_options options = {
+        .format = format,
+        .compression = f->options->compression,
+        .force = f->options->force,
+        .progress = {f->options->progress, f->options->progress_context},
+    };
+
+    if (format == CHR_FORMAT_QCOW2)
+        return target_write(f->overlay, f->report->output, &options, output, f->err);
+    if (target_write(f->image->disk, f->report->output, &options, output, f->err) < 0)
+        return -1;
+    return copy_changes(f->overlay, output->blk, f->err);
+}
+
 static int write_output(struct fatten *f)
 {
     AUTO_OUTPUT struct output output = {0};
-    const struct progress progress = {f->options->progress, f->options->progress_context};
+    AUTO_BLK struct blk *result = NULL;
+    enum chr_format format = target_format_of(f->report->output);
 
-    if (output_begin(f->report->output, f->image->disk->size, f->options->force, &output,
-                     f->err) < 0)
-        return -1;
-    if (copy_disk(f->image->disk, output.blk, &progress, f->err) < 0 ||
-        copy_changes(f->overlay, output.blk, f->err) < 0 || verify(f, output.blk) < 0 ||
+    if (format != CHR_FORMAT_QCOW2 && f->options->compression != CHR_COMPRESS_NONE) {
+        (void)err_set(f->err, CHR_E_USAGE, "only a qcow2 can be compressed");
+        return err_hint(f->err, "name the output *.qcow2");
+    }
+    if (make_output(f, format, &output) < 0 ||
+        target_reopen(&output, format, &result, f->err) < 0 || verify(f, result) < 0 ||
         check_bios(f) < 0)
         return -1;
     return output_publish(&output, f->err);
+}
+
+/* A raw image is changed under an undo file; in a qcow2 the flush is all or nothing. */
+static int commit_in_place(struct fatten *f)
+{
+    if (f->image->format == CHR_FORMAT_RAW)
+        return undo_commit(f->image->path, f->image->file, f->overlay, f->err);
+    if (copy_changes(f->overlay, f->image->disk, f->err) < 0)
+        return -1;
+    return blk_flush(f->image->disk, f->err);
 }
 
 static int write_in_place(struct fatten *f)
 {
     if (verify(f, f->overlay) < 0 || check_bios(f) < 0)
         return -1;
-    if (!f->report->changed || f->options->dry_run)
-        return 0;
-    return undo_commit(f->image->path, f->image->file, f->overlay, f->err);
+    return f->report->changed && !f->options->dry_run ? commit_in_place(f) : 0;
 }
 
 static int run(struct fatten *f, const char *path)
 {
     bool write = f->options->in_place && !f->options->dry_run;
 
-    if (choose_output(f, path) < 0 ||
-        chr_image_open(path, write ? CHR_OPEN_WRITE : 0, &f->image, f->err) < 0)
+    if (chr_image_open(path, write ? CHR_OPEN_WRITE : 0, &f->image, f->err) < 0 ||
+        choose_output(f, path) < 0)
         return -1;
-    if (f->options->in_place && f->image->format == CHR_FORMAT_ZIP)
-        return err_set(f->err, CHR_E_REFUSED, "an image inside a zip cannot be changed in place");
+    if (f->options->in_place && (f->image->format == CHR_FORMAT_ZIP || f->image->snapshot != NULL))
+        return err_set(f->err, CHR_E_REFUSED,
+                       "an image inside a zip, or a snapshot, cannot be changed in place");
     if (analyse(f->image->disk, &f->before, f->err) < 0 || check_input(f) < 0 ||
         overlay_open(f->image->disk, &f->overlay, f->err) < 0 || describe(f) < 0)
         return -1;

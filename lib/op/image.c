@@ -4,17 +4,16 @@
 #include "base/bytes.h"
 #include "block/raw.h"
 #include "block/zip.h"
+#include "qcow2/qcow2.h"
 #include "op/undo.h"
 
 #define HEAD_SIZE 512
-
-static const uint8_t qcow2_magic[4] = {'Q', 'F', 'I', 0xFB};
 
 static enum chr_format format_of(const uint8_t *head)
 {
     if (zip_probe(head, HEAD_SIZE))
         return CHR_FORMAT_ZIP;
-    return memcmp(head, qcow2_magic, sizeof qcow2_magic) == 0 ? CHR_FORMAT_QCOW2 : CHR_FORMAT_RAW;
+    return qcow2_probe(head, HEAD_SIZE) ? CHR_FORMAT_QCOW2 : CHR_FORMAT_RAW;
 }
 
 static int open_zip(struct chr_image *image, unsigned flags, struct chr_error *err)
@@ -27,6 +26,20 @@ static int open_zip(struct chr_image *image, unsigned flags, struct chr_error *e
         return err_hint(err, "leave out --in-place: the result is written beside it");
     }
     return zip_blk_open(image->path, &image->disk, err);
+}
+
+static int open_qcow2(struct chr_image *image, unsigned flags, struct chr_error *err)
+{
+    const struct qcow2_open_options options = {
+        .writable = (flags & CHR_OPEN_WRITE) != 0,
+        .for_repair = (flags & CHR_OPEN_REPAIR) != 0,
+        .path = image->path,
+        .snapshot = image->snapshot,
+    };
+
+    if (qcow2_open(STEAL(image->file), &options, &image->disk, err) < 0)
+        return err_context(err, "%s", image->path);
+    return 0;
 }
 
 /* What was interrupted is taken back: really when we may write, else in memory. */
@@ -48,33 +61,56 @@ static int open_format(struct chr_image *image, unsigned flags, struct chr_error
         return -1;
     image->format = format_of(head);
     image->allocated = raw_allocated(image->file);
+    if (image->format == CHR_FORMAT_QCOW2)
+        return open_qcow2(image, flags, err);
+    if (image->snapshot != NULL) {
+        (void)err_set(err, CHR_E_REFUSED, "%s is a %s image, which has no snapshots", image->path,
+                      chr_format_name(image->format));
+        return err_hint(err, "chrimg convert makes it a qcow2, which can have them");
+    }
     if (image->format == CHR_FORMAT_ZIP)
         return open_zip(image, flags, err);
-    if (image->format == CHR_FORMAT_QCOW2) {
-        (void)err_set(err, CHR_E_UNSUPPORTED, "%s is a qcow2 image, which is not read yet",
-                      image->path);
-        return err_hint(err, "qemu-img convert -O raw %s router.img", image->path);
-    }
     if (recover(image, err) < 0)
         return -1;
     image->disk = image->undo != NULL ? image->undo : image->file;
     return 0;
 }
 
-int chr_image_open(const char *path, unsigned flags, struct chr_image **out, struct chr_error *err)
+/* "IMG@TAG" where there is no file of that whole name: the image, and a snapshot in it. */
+static int take_name(struct chr_image *image, const char *name, struct chr_error *err)
+{
+    char *at;
+
+    image->path = mem_strdup(name, err);
+    if (image->path == NULL)
+        return -1;
+    at = strrchr(image->path, '@');
+    if (at == NULL || at == image->path || access(name, F_OK) == 0)
+        return 0;
+    *at = '\0';
+    if (access(image->path, F_OK) < 0) {
+        *at = '@';
+        return 0;
+    }
+    image->snapshot = mem_strdup(at + 1, err);
+    return image->snapshot == NULL ? -1 : 0;
+}
+
+int chr_image_open(const char *name, unsigned flags, struct chr_image **out, struct chr_error *err)
 {
     AUTO_IMAGE struct chr_image *image = mem_new(1, sizeof *image, err);
     enum raw_mode mode = (flags & CHR_OPEN_WRITE) != 0         ? RAW_WRITE
                          : (flags & CHR_OPEN_FORCE_SHARE) != 0 ? RAW_READ_UNLOCKED
                                                                : RAW_READ;
 
-    if (image == NULL)
+    if (image == NULL || take_name(image, name, err) < 0)
         return -1;
-    image->path = mem_strdup(path, err);
-    if (image->path == NULL || raw_open(path, mode, &image->file, err) < 0)
+    if (image->snapshot != NULL && mode == RAW_WRITE)
+        return err_set(err, CHR_E_REFUSED, "%s: a snapshot can only be read", name);
+    if (raw_open(image->path, mode, &image->file, err) < 0)
         return -1;
     if (image->file->size == 0)
-        return err_set(err, CHR_E_DAMAGED, "%s is empty", path);
+        return err_set(err, CHR_E_DAMAGED, "%s is empty", image->path);
     if (open_format(image, flags, err) < 0)
         return -1;
     *out = STEAL(image);
@@ -89,6 +125,7 @@ void chr_image_close(struct chr_image *image)
         blk_cleanup(&image->disk);
     blk_cleanup(&image->undo);
     blk_cleanup(&image->file);
+    free(image->snapshot);
     free(image->path);
     free(image);
 }

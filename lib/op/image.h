@@ -6,8 +6,9 @@
 
 struct chr_image {
     char *path;
+    char *snapshot; /* of IMG@TAG, or NULL */
     enum chr_format format;
-    struct blk *file; /* raw: the file itself; else NULL */
+    struct blk *file; /* raw: the file itself; NULL where the format's reader owns it */
     struct blk *undo; /* an interrupted change, taken back in memory; or NULL */
     struct blk *disk; /* what the guest sees; one of the two above, or its own */
     uint64_t allocated;

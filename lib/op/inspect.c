@@ -7,6 +7,7 @@
 #include "fs/probe.h"
 #include "op/analysis.h"
 #include "op/image.h"
+#include "qcow2/qcow2.h"
 
 #define PACKAGE_FOLDER "var/pdb"
 #define PACKAGE_FILE "image"
@@ -32,6 +33,7 @@ void chr_report_free(struct chr_report *report)
     free(report->partitions);
     free(report->files);
     free(report->packages);
+    free(report->snapshots);
     free(in);
 }
 
@@ -367,6 +369,29 @@ static int find_boot_problems(struct inspection *in, struct chr_error *err)
     return 0;
 }
 
+/* ---- the container ---- */
+
+static int report_qcow2(struct inspection *in, struct chr_image *image, struct chr_error *err)
+{
+    struct chr_qcow2_info *out = &in->report.qcow2;
+    struct qcow2_info info;
+
+    if (image->format != CHR_FORMAT_QCOW2)
+        return 0;
+    qcow2_get_info(image->disk, &info);
+    in->report.is_qcow2 = true;
+    out->version = info.version;
+    out->cluster_size = info.cluster_size;
+    out->refcount_bits = info.refcount_bits;
+    out->dirty = info.dirty;
+    out->corrupt = info.corrupt;
+    (void)snprintf(out->compression, sizeof out->compression, "%s",
+                   info.compression == QCOW2_ZSTD ? "zstd" : "zlib");
+    if (info.backing_file != NULL)
+        (void)snprintf(out->backing_file, sizeof out->backing_file, "%s", info.backing_file);
+    return chr_snapshot_list(image, &in->report.snapshots, &in->report.snapshot_count, err);
+}
+
 /* ---- all of it ---- */
 
 /* The tables' findings first, then what was noticed on the way. */
@@ -409,7 +434,7 @@ int chr_inspect(struct chr_image *image, struct chr_report **out, struct chr_err
     report_copy(&in->analysis->table->backup, in->analysis->table->backup_expected_lba,
                 &in->report.gpt[1]);
     report_loader(in);
-    if (report_partitions(in, err) < 0 || report_files(in, err) < 0 ||
+    if (report_qcow2(in, image, err) < 0 || report_partitions(in, err) < 0 || report_files(in, err) < 0 ||
         find_boot_problems(in, err) < 0 || merge_findings(in, err) < 0)
         return err_context(err, "%s", image->path);
     judge_uefi(in->analysis, &in->report.uefi);

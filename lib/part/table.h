@@ -91,4 +91,12 @@ struct table_mend_options {
 int table_mend(struct blk *disk, const struct table *table,
                const struct table_mend_options *options, bool *has_gpt, struct chr_error *err);
 
+/*
+ * Write the damaged or missing copy of the GPT anew from the sound one, where the
+ * sound one says it belongs.  *DONE says what was written: "primary", "backup", or
+ * NULL for nothing to do.  CHR_E_REFUSED when a partition is in the place.
+ */
+int table_repair_gpt(struct blk *disk, const struct table *table, const char **done,
+                     struct chr_error *err);
+
 #endif

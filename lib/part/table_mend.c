@@ -208,3 +208,38 @@ int table_mend(struct blk *disk, const struct table *table,
         return -1;
     return forget_old_backup(&m);
 }
+
+/* ---- repair: one copy from the other ---- */
+
+static bool place_free(const struct table *table, uint64_t first, uint64_t last)
+{
+    for (size_t i = 0; i < table->partition_count; i++)
+        if (table->partitions[i].first_lba <= last && table->partitions[i].last_lba >= first)
+            return false;
+    return last < table->disk_sectors;
+}
+
+int table_repair_gpt(struct blk *disk, const struct table *table, const char **done,
+                     struct chr_error *err)
+{
+    const struct mender m = {disk, table, NULL, err, table->disk_sectors - 1};
+    AUTO_FREE struct gpt *gpt = mem_new(1, sizeof *gpt, err);
+    bool primary_lost = !table->primary.sound;
+    uint64_t own;
+    uint64_t entries;
+
+    *done = NULL;
+    if (gpt == NULL)
+        return -1;
+    if (table_gpt(table) == NULL || (table->primary.sound && table->backup.sound))
+        return 0;
+    *gpt = *table_gpt(table);
+    own = gpt->header.other_lba;
+    entries = primary_lost ? PRIMARY_TABLE_LBA : own - TABLE_SECTORS;
+    if (own < GPT_PRIMARY_LBA || (!primary_lost && own < FIRST_USABLE + TABLE_SECTORS) ||
+        !place_free(table, primary_lost ? own : entries, primary_lost ? FIRST_USABLE - 1 : own))
+        return err_set(err, CHR_E_REFUSED, "the %s GPT cannot be written at LBA %" PRIu64
+                       ": it is not free", primary_lost ? "primary" : "backup", own);
+    *done = primary_lost ? "primary" : "backup";
+    return write_copy(&m, gpt, own, gpt->header.own_lba, entries);
+}

@@ -127,8 +127,9 @@ static int compare_window(struct check *check, struct chr_error *err)
             report->leaks++;
         else
             report->corruptions++;
-        find(check, "cluster %" PRIu64 " (offset %" PRIu64 "): refcount %" PRIu64 ", used %" PRIu64
-             " times", cluster, offset_of(check->image, cluster), count, uses);
+        find(check, "cluster %" PRIu64 " (offset %" PRIu64 ")%s: refcount %" PRIu64 ", used %" PRIu64
+             " times", cluster, offset_of(check->image, cluster), count > uses ? " is leaked" : "",
+             count, uses);
     }
     return 0;
 }
@@ -248,9 +249,10 @@ int qcow2_repair(struct blk *blk, enum qcow2_repair_what what, struct qcow2_chec
     if (report->corruptions != 0 && what == QCOW2_REPAIR_LEAKS)
         return err_set(err, CHR_E_DAMAGED, "the image has more than leaks: %s",
                        report->findings[0]);
+    image->unchecked = false;
     if (report->leaks == 0 && report->corruptions == 0 && marks == 0)
         return 0;
-    if (rebuild(image, report, err) == 0)
+    if (image_begin(image, err) == 0 && rebuild(image, report, err) == 0)
         return 0;
     if (image_abort(image, &ignored) < 0)
         image->failed = true;

@@ -249,14 +249,23 @@ static int fill(struct conversion *conversion, struct job *job, uint64_t count,
     return blk_read(conversion->source, start, job->data, there, err);
 }
 
-static void report(const struct conversion *conversion, const struct job *job)
+/* All before guest cluster NUMBER is done. */
+static void report(const struct conversion *conversion, uint64_t number)
 {
     const struct qcow2_create_options *options = conversion->options;
-    uint64_t done = (job->number + job->count) * conversion->cluster_size;
 
     if (options->progress != NULL)
-        options->progress(options->progress_context, min_u64(done, conversion->size),
+        options->progress(options->progress_context,
+                          min_u64(number * conversion->cluster_size, conversion->size),
                           conversion->size);
+}
+
+static int finish_job(struct conversion *conversion, const struct job *job, struct chr_error *err)
+{
+    if (store(conversion, job, err) < 0)
+        return -1;
+    report(conversion, job->number + job->count);
+    return 0;
 }
 
 /* Finish the oldest job under way; *MORE is false when there was none. */
@@ -267,12 +276,7 @@ static int collect(struct conversion *conversion, bool *more, struct chr_error *
     if (pipeline_collect(conversion->pipeline, &job, err) < 0)
         return -1;
     *more = job != NULL;
-    if (job == NULL)
-        return 0;
-    if (store(conversion, job, err) < 0)
-        return -1;
-    report(conversion, job);
-    return 0;
+    return job != NULL ? finish_job(conversion, job, err) : 0;
 }
 
 static int drain(struct conversion *conversion, struct chr_error *err)
@@ -298,11 +302,9 @@ static int run_job_alone(struct conversion *conversion, uint64_t count, struct c
     struct job *job = &conversion->jobs[0];
 
     if (fill(conversion, job, count, err) < 0 ||
-        classify(conversion, conversion->codecs[0], job, err) < 0 ||
-        store(conversion, job, err) < 0)
+        classify(conversion, conversion->codecs[0], job, err) < 0)
         return -1;
-    report(conversion, job);
-    return 0;
+    return finish_job(conversion, job, err);
 }
 
 static int run_job(struct conversion *conversion, uint64_t count, struct chr_error *err)
@@ -341,6 +343,7 @@ static int run(struct conversion *conversion, struct chr_error *err)
     }
     if (drain(conversion, err) < 0)
         return -1;
+    report(conversion, conversion->clusters);
     return layout_finish(conversion->layout, err);
 }
 

@@ -49,13 +49,21 @@ int offsets_write(const struct image *image, const struct offsets *table, uint64
 
 /* ---- changes ---- */
 
+static int refuse_after_failure(const struct image *image, struct chr_error *err)
+{
+    if (!image->failed)
+        return 0;
+    (void)err_set(err, CHR_E_REFUSED,
+                  "the image cannot be changed any more after an earlier error");
+    return err_hint(err, "it is as at the last flush; open it again");
+}
+
 int image_begin(struct image *image, struct chr_error *err)
 {
-    if (image->failed) {
-        (void)err_set(err, CHR_E_REFUSED,
-                      "the image cannot be changed any more after an earlier error");
-        return err_hint(err, "it is as at the last flush; open it again");
-    }
+    if (refuse_after_failure(image, err) < 0)
+        return -1;
+    if (image->unchecked)
+        return err_set(err, CHR_E_REFUSED, "the image was opened for repair, and is not repaired");
     if (image->header.autoclear == 0)
         return 0;
     image->header.autoclear = 0;
@@ -113,7 +121,7 @@ static int commit(struct image *image, struct chr_error *err)
 
 int image_commit(struct image *image, struct chr_error *err)
 {
-    if (image_begin(image, err) < 0)
+    if (refuse_after_failure(image, err) < 0)
         return -1;
     if (!image->l1_changed && !image->snapshots_changed && !image->header_changed)
         return blk_flush(image->file.blk, err);
@@ -171,8 +179,10 @@ static int allow_writing(struct image *image, const struct qcow2_open_options *o
     image->blk.writable = true;
     if (refcount_load(image, err) < 0)
         return -1;
-    if (options->for_repair)
+    if (options->for_repair) {
+        image->unchecked = true;
         return 0;
+    }
     if ((image->header.incompatible & INCOMPATIBLE_CORRUPT) != 0) {
         (void)err_set(err, CHR_E_DAMAGED, "the image is marked as corrupt");
         return err_hint(err, "it can be read; repair it before it is changed");

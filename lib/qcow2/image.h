@@ -66,6 +66,7 @@ struct image {
     bool snapshots_changed;
     bool header_changed; /* something in it beside the places of tables */
 
+    bool unchecked; /* opened for repair: nothing else may change it */
     bool failed; /* a change broke off half-way: the version being built is void */
 
     /* The last compressed cluster that was read. */
@@ -106,8 +107,8 @@ int offsets_write(const struct image *image, const struct offsets *table, uint64
 /* ---- changes: image.c ---- */
 
 /*
- * Before the first change: refuses when an earlier one failed, and clears the
- * autoclear bits, as the specification wants before anything else is written.
+ * Before a change: refuses when an earlier one failed, and clears the autoclear
+ * bits, as the specification wants before anything else is written.
  */
 int image_begin(struct image *image, struct chr_error *err);
 

@@ -31,7 +31,7 @@ uint64_t refcount_entry(const uint8_t *block, uint64_t index, unsigned order)
         return block[index];
     default: /* within a byte, the least significant bits first */
         bit = (unsigned)(index << order) & 7;
-        return block[index >> (3 - order)] >> bit & ((1u << (1u << order)) - 1);
+        return (unsigned)block[index >> (3 - order)] >> bit & ((1u << (1u << order)) - 1);
     }
 }
 

@@ -310,7 +310,7 @@ static int begin(struct image *image, struct chr_error *err)
 {
     if (!image->blk.writable)
         return err_set(err, CHR_E_REFUSED, "the image is open for reading only");
-    return image_commit(image, err);
+    return image_begin(image, err) == 0 ? image_commit(image, err) : -1;
 }
 
 static int end(struct image *image, int result, struct chr_error *err)

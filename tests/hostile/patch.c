@@ -6,7 +6,8 @@
  * Each change is printed as "PLACE: old -> new".  One that changes nothing is an
  * error: an image that is no worse than before would prove nothing.  CRCs of a GPT
  * copy are mended after changes to it, so that the field itself is what is wrong;
- * the fields `crc` and `entries_crc` are set last and stay as they are given.
+ * the fields `crc` and `entries_crc` are set last and stay as they are given (the
+ * header's CRC is right for a wrong `entries_crc`).
  *
  * Places:
  *   mbr.signature, mbrN.status|type|first|sectors         N: 1-4
@@ -180,12 +181,10 @@ static uint32_t crc32_of(const uint8_t *data, size_t len)
 }
 
 /* The CRC of the entries covers what the header claims, as far as the image goes. */
-static void seal(uint64_t header)
+static void seal_entries(uint64_t header)
 {
-    uint8_t sector[SECTOR];
     uint64_t entries = image_get(header + 72, 64) * SECTOR;
     uint64_t len = image_get(header + 80, 32) * image_get(header + 84, 32);
-    uint32_t header_size = (uint32_t)image_get(header + 12, 32);
 
     if (len <= 1 << 20 && entries < image.size && len <= image.size - entries) {
         uint8_t *table = malloc(len + 1);
@@ -196,6 +195,13 @@ static void seal(uint64_t header)
         image_put(header + 88, 32, crc32_of(table, len));
         free(table);
     }
+}
+
+static void seal_header(uint64_t header)
+{
+    uint8_t sector[SECTOR];
+    uint32_t header_size = (uint32_t)image_get(header + 12, 32);
+
     image_put(header + 16, 32, 0);
     image_read(header, sector, sizeof sector);
     image_put(header + 16, 32,
@@ -245,7 +251,7 @@ static struct place gpt_place(const char *field, unsigned long index, uint64_t h
     if (header == 0)
         die("there is no such copy of the GPT");
     if (index == 0) {
-        if (strcmp(field, "crc") != 0 && strcmp(field, "entries_crc") != 0)
+        if (strcmp(field, "crc") != 0)
             *sealed = true;
         return field_at(gpt_fields, field, header);
     }
@@ -352,9 +358,13 @@ static void put_number(const char *name, struct place place, const char *value)
     printf("%s: 0x%" PRIx64 " -> 0x%" PRIx64 "\n", name, old, new);
 }
 
-static bool is_crc(const char *edit)
+enum edit_kind { NOT_A_CRC, ENTRIES_CRC, HEADER_CRC };
+
+static enum edit_kind kind_of(const char *edit)
 {
-    return strstr(edit, ".crc=") != NULL || strstr(edit, ".entries_crc=") != NULL;
+    if (strstr(edit, ".entries_crc=") != NULL)
+        return ENTRIES_CRC;
+    return strstr(edit, ".crc=") != NULL ? HEADER_CRC : NOT_A_CRC;
 }
 
 static void apply(const char *edit)
@@ -379,6 +389,14 @@ static void apply(const char *edit)
     free(name);
 }
 
+/* Make those of the changes (up to a NULL) that are of that kind. */
+static void apply_all(char **edits, enum edit_kind kind)
+{
+    for (; *edits != NULL; edits++)
+        if (kind_of(*edits) == kind)
+            apply(*edits);
+}
+
 static void image_open(const char *path)
 {
     struct stat stat;
@@ -398,16 +416,18 @@ int main(int argc, char **argv)
     if (argc < 3)
         die("usage: patch IMAGE PLACE=VALUE...");
     image_open(argv[1]);
-    for (int i = 2; i < argc; i++)
-        if (!is_crc(argv[i]))
-            apply(argv[i]);
+    /* The header's CRC covers that of the entries, so they come one after the other. */
+    apply_all(argv + 2, NOT_A_CRC);
     if (image.seal_primary)
-        seal(SECTOR);
+        seal_entries(SECTOR);
     if (image.seal_backup)
-        seal(image.backup);
-    for (int i = 2; i < argc; i++)
-        if (is_crc(argv[i]))
-            apply(argv[i]);
+        seal_entries(image.backup);
+    apply_all(argv + 2, ENTRIES_CRC);
+    if (image.seal_primary)
+        seal_header(SECTOR);
+    if (image.seal_backup)
+        seal_header(image.backup);
+    apply_all(argv + 2, HEADER_CRC);
     if (close(image.fd) < 0)
         die("cannot write %s", argv[1]);
     return 0;

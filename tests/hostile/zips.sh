@@ -12,9 +12,16 @@ limited() (
 )
 
 # judge NAME FILE STATUS PATTERN: both commands must exit with one of STATUS and say PATTERN.
+#
+# STATUS INFO/FATTEN: what `info` need not see, which does not read all of the zip.
 judge() {
-    local name=$1 file=$2 wanted=$3 pattern=$4 command status reason
+    local name=$1 file=$2 wanted pattern command status reason
     for command in "info $file" "fatten -n $file -o never.img"; do
+        wanted=$3 pattern=$4
+        case $command in
+        info*) if [ "${3%/*}" = 0 ]; then wanted=0 pattern=; fi ;;
+        *) wanted=${3#*/} ;;
+        esac
         # shellcheck disable=SC2086 # names without spaces
         limited "$CHRIMG" $command >output 2>&1
         status=$?
@@ -86,11 +93,11 @@ judge "the good zip" good.img.zip 0 ''
 cp good.img.zip crc.img.zip
 change crc.img.zip 14 4 0x12345678
 change crc.img.zip $(($(central_of crc.img.zip) + 16)) 4 0x12345678
-judge "wrong CRC" crc.img.zip 3 'CRC|checksum'
+judge "wrong CRC" crc.img.zip 0/3 'CRC|checksum'
 
 cp good.img.zip flip.img.zip
 change flip.img.zip 9000000 8 0x123456789abcdef0
-judge "damaged data" flip.img.zip 3 'CRC|checksum|compress|zip'
+judge "damaged data" flip.img.zip 0/3 'CRC|checksum|compress|zip'
 
 zip -q -P secret encrypted.img.zip chr.img
 judge "encrypted" encrypted.img.zip 1 'encrypt|password'
@@ -121,7 +128,7 @@ judge "larger than it says" smaller.img.zip 3 'zip|size|CRC'
 cp good.img.zip larger.img.zip
 change larger.img.zip 22 4 0xf0000000
 change larger.img.zip $(($(central_of larger.img.zip) + 24)) 4 0xf0000000
-judge "smaller than it says" larger.img.zip 3 'zip|size|shorter|end'
+judge "smaller than it says" larger.img.zip 0/3 'zip|size|shorter|end'
 
 cp good.img.zip packed.img.zip
 change packed.img.zip $(($(central_of packed.img.zip) + 20)) 4 0xf0000000

@@ -1,0 +1,115 @@
+/* chrimg check */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "json.h"
+#include "tool.h"
+#include "ui.h"
+
+enum { OPTION_REPAIR = 256, OPTION_JSON };
+
+static const struct option long_options[] = {
+    {"repair", required_argument, NULL, OPTION_REPAIR},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {NULL, 0, NULL, 0},
+};
+
+static int exit_code(const struct chr_check_report *report)
+{
+    return report->verdict == CHR_CHECK_SOUND   ? EXIT_DONE
+           : report->verdict == CHR_CHECK_LEAKS ? EXIT_LEAKS
+                                                : EXIT_DAMAGED;
+}
+
+static const char *verdict_name(const struct chr_check_report *report)
+{
+    return report->verdict == CHR_CHECK_SOUND   ? "sound"
+           : report->verdict == CHR_CHECK_LEAKS ? "leaks"
+                                                : "damaged";
+}
+
+static int print_json(const char *path, const struct chr_check_report *report)
+{
+    int printed = json_print(json_pack(
+        "{s:i, s:o, s:s, s:I, s:I, s:s, s:o, s:o}", "schema", 1, "image", json_text(path),
+        "verdict", verdict_name(report), "leaks", (json_int_t)report->leaks, "corruptions",
+        (json_int_t)report->corruptions, "ext_judge", report->ext_judge, "findings",
+        json_findings(report->findings, report->finding_count), "repairs",
+        json_findings(report->repairs, report->repair_count)));
+
+    return printed != EXIT_DONE ? printed : exit_code(report);
+}
+
+static int print_text(const char *path, const struct chr_check_report *report)
+{
+    for (size_t i = 0; i < report->finding_count; i++)
+        ui_finding(&report->findings[i], 0);
+    for (size_t i = 0; i < report->repair_count; i++) {
+        ui_colour(GREEN, "repaired");
+        ui_out(" ");
+        ui_wrapped(9, report->repairs[i].text);
+    }
+    ui_out("%s: ", path);
+    ui_colour(report->verdict == CHR_CHECK_SOUND ? GREEN
+              : report->verdict == CHR_CHECK_LEAKS ? YELLOW : RED, "%s", verdict_name(report));
+    if (report->ext_judge[0] != '\0')
+        ui_out(" (ext judged by %s)", report->ext_judge);
+    ui_out("\n");
+    if (report->repair_count == 0 && report->verdict == CHR_CHECK_LEAKS)
+        ui_hint("chrimg check --repair leaks %s frees them", path);
+    return exit_code(report);
+}
+
+static int check(const char *path, enum chr_repair repair, bool json)
+{
+    struct chr_check_report *report = NULL;
+    struct chr_error err;
+    int status;
+
+    if (chr_check(path, repair, &report, &err) < 0)
+        return report_error(&err);
+    status = json ? print_json(path, report) : print_text(path, report);
+    chr_check_free(report);
+    return status;
+}
+
+static int run(const struct command *command, int argc, char **argv)
+{
+    enum chr_repair repair = CHR_REPAIR_NONE;
+    const char *path;
+    bool json = false;
+    int status = EXIT_DONE;
+    int option;
+
+    while ((option = next_option(command, argc, argv, ":h", long_options, &status)) !=
+           OPTIONS_OVER) {
+        if (option == OPTIONS_STOP)
+            return status;
+        if (option == OPTION_JSON)
+            json = true;
+        else if (strcmp(optarg, "leaks") == 0)
+            repair = CHR_REPAIR_LEAKS;
+        else if (strcmp(optarg, "all") == 0)
+            repair = CHR_REPAIR_ALL;
+        else
+            return usage_error(command, "--repair is leaks or all, not %s", optarg);
+    }
+    path = image_argument(command, argc, argv, &status);
+    return path == NULL ? status : check(path, repair, json);
+}
+
+const struct command command_check = {
+    .name = "check",
+    .arguments = "IMG [--repair leaks|all]",
+    .summary = "one verdict over qcow2, partition tables, FAT and ext",
+    .help = "      --repair leaks    free qcow2 clusters that nothing refers to\n"
+            "      --repair all      and set wrong qcow2 refcounts right, and write a\n"
+            "                        damaged copy of the GPT anew from the other one\n"
+            "      --json            report as JSON\n"
+            "  -h, --help            this\n"
+            "\n"
+            "Nothing is written without --repair. Exit code: 0 sound, 3 damaged, 4 leaks only.\n",
+    .run = run,
+};

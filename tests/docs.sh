@@ -1,0 +1,337 @@
+#!/usr/bin/env bash
+# The man page and README.md say what the program does: its commands, options, JSON and findings,
+# and README's example is what comes out.
+# shellcheck disable=SC2016  # dollars of jq and sh, back quotes of Markdown
+. "$(dirname "$0")/lib.sh"
+needs_tool jq man
+
+page=$SRC/imgtool/chrimg.1
+readme=$SRC/README.md
+layouts=(7.17 7.19 7.20 fat arm64 raw v6 mbr2)
+
+# check_same NAME FILE FILE: both hold the same lines, and some; the difference is shown.
+check_same() {
+    local difference
+    if [ ! -s "$2" ] || [ ! -s "$3" ]; then
+        not_ok "$1" "$2 or $3 is empty"
+    elif difference=$(diff "$2" "$3"); then
+        ok "$1"
+    else
+        not_ok "$1" "< $2   > $3" "$difference"
+    fi
+}
+
+# ---- the man page's source ----
+
+# Lines of the section .Sh NAME, without its heading.
+section() {
+    awk -v name="$1" '/^\.Sh / { inside = ($0 == ".Sh " name); next } inside' "$page"
+}
+
+# Lines of the subsection .Ss NAME of the section on stdin.
+subsection() {
+    awk -v name="$1" '/^\.Ss / { inside = ($0 == ".Ss " name); next } inside'
+}
+
+page_commands() {
+    section COMMANDS | sed -n 's/^\.Ss //p' | sort
+}
+
+synopsis_commands() {
+    section SYNOPSIS | sed -n 's/^\.Cm //p' | grep -vx help | sort
+}
+
+# ".It Fl o Ar OUT , Fl -output Ar OUT" -> "-o OUT", "--output OUT"
+page_options() {
+    section COMMANDS | subsection "$1" | sed -n 's/^\.It Fl /Fl /p' | sed 's/ , /\n/g' |
+        sed -E 's/^Fl /-/; s/ (Ar|Cm) / /g' | sort
+}
+
+# The options of a command that .Sh SYNOPSIS names, without values; bundled ones one by one.
+synopsis_options() {
+    section SYNOPSIS | awk -v name="$1" '/^\.Nm/ { next } /^\.Cm / { inside = ($2 == name); next } inside' |
+        grep -oE 'Fl [-a-zA-Z]+' | sed 's/^Fl //' |
+        while IFS= read -r option; do
+            case $option in
+            -*) echo "-$option" ;;
+            *) grep -o . <<<"$option" | sed 's/^/-/' ;;
+            esac
+        done | sort
+}
+
+# "KEY: TYPE" for each key that the page documents of a command's report.
+page_keys() {
+    section JSON | subsection "Output of $1" |
+        sed -nE 's/^\.It Va ([^ ]+) Pq (.+)$/\1: \2/p' | sort
+}
+
+page_findings() {
+    section DIAGNOSTICS | sed -nE 's/^\.It Li ([^ ]+) Pq .*/\1/p' | sort
+}
+
+# ---- the program ----
+
+program_commands() {
+    "$CHRIMG" --help | sed -nE 's/^  ([a-z]+) +.*/\1/p' | sort
+}
+
+# "  -o, --output OUT      write OUT" -> "-o OUT", "--output OUT"
+program_options() {
+    "$CHRIMG" "$1" --help | sed -nE 's/^ +(-.*)$/\1/p' | sed -E 's/ {2,}.*//' |
+        awk '{ value = ""
+               if (match($0, / [^ -][^ ]*$/)) { value = substr($0, RSTART); $0 = substr($0, 1, RSTART - 1) }
+               count = split($0, names, ", ")
+               for (i = 1; i <= count; i++) print names[i] value }' | sort
+}
+
+# What `info` can find. Ids stand in the call or on the two lines after it.
+program_findings() {
+    grep -rh -A2 'findings_add(' "$SRC/lib/part" "$SRC/lib/op/inspect.c" | grep -oE '"[a-z0-9]+(-[a-z0-9]+)+"' | tr -d '"' | sort -u
+}
+
+for command in $(program_commands); do
+    page_options "$command" >page
+    program_options "$command" >program
+    check_same "$command: man page and --help have the same options" page program
+    # The synopsis need not say -h, nor the long name of what has a short one.
+    synopsis_options "$command" | sort -u >synopsis
+    "$CHRIMG" "$command" --help | sed -nE 's/^ +(-[^ ,]+).*/\1/p' | grep -vx -- -h | sort -u >program
+    check_same "$command: the synopsis has each option" synopsis program
+done
+page_commands >page
+program_commands >program
+synopsis_commands >synopsis
+check_same "man page and --help have the same commands" page program
+check_same "the synopsis has the same commands" synopsis program
+page_findings >page
+program_findings >program
+check_same "man page and sources have the same findings" page program
+
+# ---- JSON ----
+
+# Reports of every command on every stand-in, in reports/COMMAND/.
+make_reports() {
+    local layout image
+    mkdir -p reports/info reports/fatten reports/extract
+    for layout in "${layouts[@]}" bad; do
+        image=$layout.img
+        case $layout in
+        bad) "$MKCHR" 7.19 "$image" --bad-gpt both || return 1 ;;
+        *) "$MKCHR" "$layout" "$image" || return 1 ;;
+        esac
+        "$CHRIMG" info --json "$image" >"reports/info/$layout" || return 1
+        "$CHRIMG" extract --json "$image" -o "files.$layout" >"reports/extract/$layout" || return 1
+        # RouterOS 6 has no EFI loader.
+        [ "$layout" = v6 ] ||
+            "$CHRIMG" fatten -n --json "$image" >"reports/fatten/$layout" || return 1
+        rm -rf "$image" "files.$layout"
+    done
+}
+
+# "PATH: KEY KEY ..." for each object, with [] for an index: the same for all images, if all is well.
+objects_of() {
+    jq -r 'path(..) as $path | getpath($path) | objects |
+        ([$path[] | if type == "number" then "[]" else "." + . end] | add // "" | ltrimstr(".")) as $name |
+        "\($name): \(keys | join(" "))"' "reports/$1"/* | sort -u
+}
+
+objects_of_page() {
+    page_keys "$1" | sed 's/: .*//' |
+        awk '{ at = match($0, /\.[^.]*$/)
+               parent = at ? substr($0, 1, at - 1) : ""; key = at ? substr($0, at + 1) : $0
+               keys[parent] = keys[parent] " " key }
+             END { for (parent in keys) print parent ":" keys[parent] }' |
+        while IFS= read -r line; do
+            echo "${line%%:*}: $(tr ' ' '\n' <<<"${line#*: }" | LC_ALL=C sort | paste -sd ' ')"
+        done | sort
+}
+
+# "KEY: TYPE" for each value that is there, the types as the page words them.
+types_of() {
+    jq -r 'def kind: if type == "number" then if . == floor then "integer" else "number" end
+               elif type != "array" then type
+               elif length == 0 then "array" else "array of " + (map(type |
+                   if . == "number" then "integer" else . end) | unique | join(", ")) end;
+        paths as $path | select($path[-1] | type == "string") |
+        ([$path[] | if type == "number" then "[]" else "." + . end] | add | ltrimstr(".")) as $name |
+        "\($name): \(getpath($path) | kind)"' "reports/$1"/* | sort -u
+}
+
+# Each type that occurs is one of those that the page allows.
+types_allowed() {
+    local key type allowed wrong=0
+    while IFS=: read -r key type; do
+        type=${type# }
+        allowed=$(page_keys "$1" | sed -n "s/^${key//[\[\].]/\\&}: //p" | sed 's/ or /\n/g')
+        if ! grep -qxE -- "$type( of .*)?" <<<"$allowed"; then
+            echo "$key is $type; the man page says: ${allowed//$'\n'/ or }"
+            wrong=1
+        fi
+    done < <(types_of "$1")
+    return "$wrong"
+}
+
+check "reports of all stand-ins" make_reports
+for command in info fatten extract; do
+    page_keys "$command" | uniq -d >twice
+    check_equal "$command --json: no key is documented twice" "$(cat twice)" ""
+    objects_of "$command" >program
+    objects_of_page "$command" >page
+    check_same "$command --json: exactly the keys of the man page" page program
+    check "$command --json: the types of the man page" types_allowed "$command"
+    check "$command --json: schema 1" \
+        sh -c 'jq -es "map(.schema == 1) | all" reports/"$1"/* >/dev/null' - "$command"
+done
+
+# ---- how the man page looks ----
+
+renders() {
+    local messages
+    messages=$(MANWIDTH=$1 man --warnings -l "$page" 2>&1 >rendered)
+    [ -z "$messages" ] && [ -s rendered ] && return 0
+    echo "$messages"
+    return 1
+}
+
+# Whether other pages are installed is no matter of this one.
+lint() {
+    local messages
+    messages=$(mandoc -T lint "$page" 2>&1 | grep -F "$page" | grep -v 'referenced manual not found')
+    [ -z "$messages" ] && return 0
+    echo "$messages"
+    return 1
+}
+
+check "man page renders without warnings, 80 columns" renders 80
+check "no line is wider" test "$(wc -L <rendered)" -le 80
+check "man page renders without warnings, 50 columns" renders 50
+if command -v mandoc >/dev/null; then
+    check "mandoc finds nothing to say" lint
+else
+    skip "mandoc finds nothing to say" "mandoc is not installed"
+fi
+
+# ---- README ----
+
+# Indented code, and what stands between back quotes outside of blocks.
+readme_code() {
+    sed '/^```/,/^```/d' "$readme" | sed -nE 's/^    (.*)/\1/p'
+    sed '/^```/,/^```/d' "$readme" | grep -v '^    ' | grep -oE '`[^`]+`' | tr -d '`'
+    sed -nE '/^```console/,/^```$/s/^\$ //p' "$readme"
+}
+
+# Code lines that begin with a command and go on, as "sudo make install   # why" -> "make install".
+readme_lines() {
+    readme_code | sed -E 's/^(\$|sudo) //; s/ +#.*//' | grep -E -- "^$1 " | sort -u
+}
+
+chrimg_line_exists() {
+    local command=$1 word
+    shift
+    case $command in
+    COMMAND) return 0 ;;
+    esac
+    program_commands | grep -qx -- "$command" || return 1
+    for word; do
+        case $word in
+        -*) program_options "$command" | sed 's/ .*//' | grep -qx -- "$word" || return 1 ;;
+        esac
+    done
+}
+
+make_line_exists() {
+    local word
+    for word; do
+        case $word in
+        -*) ;;
+        build/*) grep -qF "\$(BUILD)/${word#build/}:" "$SRC/Makefile" || return 1 ;;
+        *) grep -qE "^$word:" "$SRC/Makefile" || return 1 ;;
+        esac
+    done
+}
+
+while read -r _ command rest; do
+    read -ra words <<<"$rest"
+    check "README: chrimg $command $rest" chrimg_line_exists "$command" "${words[@]}"
+done < <(readme_lines chrimg)
+while read -r _ rest; do
+    read -ra words <<<"$rest"
+    check "README: make $rest" make_line_exists "${words[@]}"
+done < <(readme_lines make)
+while IFS= read -r script; do
+    check "README: $script can be run" test -x "$SRC/$script"
+done < <(readme_code | grep -oE '^(scripts|tests)/[a-z-]+' | sort -u)
+
+# Folders of the layout's table, and links.
+while IFS= read -r path; do
+    check "README: $path is there" test -e "$SRC/$path"
+done < <({
+    sed -nE 's/^\| `([a-z]+\/[^`]*)`.*/\1/p' "$readme"
+    grep -oE '\]\([^)#:]+\)' "$readme" | sed 's/^](//; s/)$//'
+} | sort -u)
+
+sed -nE 's/^\| `chrimg ([a-z]+).*/\1/p' "$readme" | sort >page
+program_commands >program
+check_same "README's table has each command" page program
+
+# Exit codes: the same in both documents.
+section 'EXIT STATUS' | sed -nE 's/^\.It ([0-9]+)$/\1/p' >page
+sed -nE 's/^\| ([0-9]+) \|.*/\1/p' "$readme" >program
+check_same "README and man page have the same exit codes" page program
+
+check "README: what to install for building is in install-deps" sh -c '
+    for package in $(sed -nE "s/^    (gcc make .*)/\1/p" "$1"); do
+        sed -n "/^packages=(/,/^)/p" "$2" | grep -qw -- "$package" || { echo "$package"; exit 1; }
+        found=yes
+    done
+    [ "$found" ]' - "$readme" "$SRC/scripts/install-deps"
+
+# ---- README's example ----
+
+# Space on the host depends on its file system.
+without_host() {
+    sed -E 's/\([0-9.]+ [KM]iB on disk\)/(... on disk)/'
+}
+
+# Each command of the block with the lines that README shows of it, as N.command and N.wanted.
+split_example() {
+    sed -n '/^```console/,/^```$/p' "$readme" | grep -v '^```' |
+        awk '/^\$ / { n++; print substr($0, 3) >(n ".command"); printf "" >(n ".wanted"); next }
+             { print >(n ".wanted") }'
+}
+
+# What stands between two [...] must be there, line after line; no [...] at the end: it ends there.
+as_shown() {
+    awk 'NR == FNR { got[++count] = $0; next }
+         $0 == "[...]" { skipping = 1; next }
+         { at++
+           while (skipping && at <= count && got[at] != $0) at++
+           if (got[at] != $0 || at > count) { print "README: " $0; print "program: " got[at]; bad = 1; exit }
+           skipping = 0 }
+         END { if (!bad && !skipping && at < count) { print "more: " got[at + 1]; bad = 1 }
+               exit bad }' "$1" "$2"
+}
+
+run_example() {
+    local number command
+    ln -s "$BUILD" build
+    split_example
+    [ -e 1.command ] || return 1
+    for ((number = 1; ; number++)); do
+        [ -e "$number.command" ] || return 0
+        command=$(cat "$number.command")
+        # The Makefile is not here; what it makes is.
+        case $command in 'make '*) continue ;; esac
+        if ! PATH=$BUILD:$PATH bash -c "$command" >got 2>&1; then
+            cat got
+            return 1
+        fi
+        without_host <got >"$number.got"
+        without_host <"$number.wanted" >wanted
+        as_shown "$number.got" wanted || return 1
+    done
+}
+
+check "README: the example is what comes out" run_example
+
+done_testing
