@@ -12,7 +12,7 @@ DESTDIR ?=
 CC ?= gcc
 VERSION := $(shell sed -n 's/^.define CHR_VERSION "\(.*\)"/\1/p' lib/chrimg.h)
 
-PACKAGES := ext2fs com_err blkid zlib libzstd libzip jansson
+PACKAGES := ext2fs com_err blkid zlib libzstd minizip jansson
 PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES))
 PKG_LIBS := $(shell pkg-config --libs $(PACKAGES))
 

@@ -3,7 +3,7 @@
 # and README's example is what comes out.
 # shellcheck disable=SC2016  # dollars of jq and sh, back quotes of Markdown
 . "$(dirname "$0")/lib.sh"
-needs_tool jq man
+needs_tool jq man qemu-img
 
 page=$SRC/imgtool/chrimg.1
 readme=$SRC/README.md
@@ -41,10 +41,12 @@ synopsis_commands() {
     section SYNOPSIS | sed -n 's/^\.Cm //p' | grep -vx help | sort
 }
 
-# ".It Fl o Ar OUT , Fl -output Ar OUT" -> "-o OUT", "--output OUT"
+# ".It Fl o Ar OUT , Fl -output Ar OUT" -> "-o OUT", "--output OUT"; "Ns Op = Ns Ar ALG" -> "[=ALG]",
+# "Op Ar B" -> "[B]"; the program leaves the value of the short name out.
 page_options() {
     section COMMANDS | subsection "$1" | sed -n 's/^\.It Fl /Fl /p' | sed 's/ , /\n/g' |
-        sed -E 's/^Fl /-/; s/ (Ar|Cm) / /g' | sort
+        sed -E 's/^Fl /-/; s/ Ns Op = Ns Ar ([A-Z]+)/[=\1]/; s/ Op Ar ([A-Z]+)/ [\1]/; s/ (Ar|Cm) / /g' |
+        sort
 }
 
 # The options of a command that .Sh SYNOPSIS names, without values; bundled ones one by one.
@@ -86,7 +88,8 @@ program_options() {
 
 # What `info` can find. Ids stand in the call or on the two lines after it.
 program_findings() {
-    grep -rh -A2 'findings_add(' "$SRC/lib/part" "$SRC/lib/op/inspect.c" | grep -oE '"[a-z0-9]+(-[a-z0-9]+)+"' | tr -d '"' | sort -u
+    grep -rh -A2 'findings_add(' "$SRC/lib/part" "$SRC/lib/op/inspect.c" |
+        grep -oE '"[a-z0-9]+(-[a-z0-9]+)+"' | tr -d '"' | sort -u
 }
 
 for command in $(program_commands); do
@@ -109,14 +112,18 @@ check_same "man page and sources have the same findings" page program
 
 # ---- JSON ----
 
-# Reports of every command on every stand-in, in reports/COMMAND/.
+# Reports of the commands on every stand-in, in reports/COMMAND/.
 make_reports() {
     local layout image
     mkdir -p reports/info reports/fatten reports/extract
-    for layout in "${layouts[@]}" bad; do
+    for layout in "${layouts[@]}" bad qcow2; do
         image=$layout.img
         case $layout in
         bad) "$MKCHR" 7.19 "$image" --bad-gpt both || return 1 ;;
+        qcow2)
+            "$MKCHR" 7.19 raw.img && qemu-img convert -O qcow2 raw.img "$image" &&
+                qemu-img snapshot -c first "$image" && rm raw.img || return 1
+            ;;
         *) "$MKCHR" "$layout" "$image" || return 1 ;;
         esac
         "$CHRIMG" info --json "$image" >"reports/info/$layout" || return 1
@@ -172,7 +179,8 @@ types_allowed() {
 }
 
 check "reports of all stand-ins" make_reports
-for command in info fatten extract; do
+for folder in reports/*; do
+    command=${folder#*/}
     page_keys "$command" | uniq -d >twice
     check_equal "$command --json: no key is documented twice" "$(cat twice)" ""
     objects_of "$command" >program
@@ -234,7 +242,7 @@ chrimg_line_exists() {
     program_commands | grep -qx -- "$command" || return 1
     for word; do
         case $word in
-        -*) program_options "$command" | sed 's/ .*//' | grep -qx -- "$word" || return 1 ;;
+        -*) program_options "$command" | sed 's/[ [].*//' | grep -qx -- "${word%%=*}" || return 1 ;;
         esac
     done
 }

@@ -51,6 +51,15 @@ what_is_step() {
     "$REPLAY" --list log.good | sed -n "s/^$1 //p" | sed 's/ inode [0-9]*//'
 }
 
+# Steps that only make things faster or neater, so that a failure of one may be
+# made up for: a file without a name, copying within the kernel, early writing.
+may_fail() {
+    case $(what_is_step "$1") in
+    tmpfile* | copy* | writeback* | allocate*) return 0 ;;
+    *) return 1 ;;
+    esac
+}
+
 # ---- what must hold after a cut ----
 
 # The state of a program that works in place, in folder $1.
@@ -155,6 +164,10 @@ fault_everywhere() {
             if [ "$kind" = KILL ]; then
                 [ $status -eq 137 ] || problems+="exit status $status, not killed"$'\n'
             else
+                if [ $status -eq 0 ] && may_fail "$step" && same live/out.img new.img; then
+                    ok "$title: $kind at step $step of $steps: done without"
+                    continue
+                fi
                 [ $status -eq 1 ] || problems+="exit status $status, not 1"$'\n'
                 grep -q '^chrimg: ..' stderr || problems+="no message"$'\n'
                 case $kind in
@@ -175,6 +188,8 @@ fault_everywhere() {
 # ---- in place ----
 
 "$MKCHR" 7.17 old.img
+# Nothing here looks into the root partition; without its 20 MiB all goes faster.
+fallocate --punch-hole --offset $((65570 * 512)) --length $((192478 * 512)) old.img
 "$CHRIMG" fatten old.img -o new.img >/dev/null || not_ok "the good image"
 check "fattening changes the image" eval '! same old.img new.img'
 

@@ -1,8 +1,9 @@
 /*
  * A zip member as a device.
  *
- * libzip finds the member and hands out its compressed bytes; zlib inflates.
- * The front of decompression moves from the start to the end once, leaving a
+ * minizip finds the member and says where its compressed bytes are; zlib inflates
+ * them.  (libzip can do as much, but brings libcrypto along, which doubles the
+ * time that every command takes to start.)  The front of decompression moves from the start to the end once, leaving a
  * copy of its state (inflateCopy) at every span; a read behind the front goes
  * on from the nearest copy.  The front also notes which pieces are all zero.
  */
@@ -10,13 +11,14 @@
 
 #include <inttypes.h>
 #include <strings.h>
-#include <zip.h>
+#include <unzip.h>
 #include <zlib.h>
 
 #include "base/bytes.h"
+#include "block/raw.h"
 
 #define INPUT_SIZE 65536
-#define PIECE_SIZE 65536
+#define PIECE_SIZE 65536 /* not over INPUT_SIZE */
 #define MIN_SPAN (UINT64_C(1) << 20)
 /* Bounds memory: a state is about 48 KiB. */
 #define MAX_CHECKPOINTS 128
@@ -25,6 +27,9 @@
 /* Deflate cannot do better (zlib, "maximum compression factor"), so more is a lie. */
 #define MAX_RATIO 1032
 #define MAX_MEMBERS 1024
+/* APPNOTE.TXT (PKWARE), sections 4.4.4 and 4.4.5 */
+#define FLAG_ENCRYPTED 1
+#define METHOD_STORED 0
 
 /* A decompressor at one place of the member. */
 struct state {
@@ -36,14 +41,15 @@ struct state {
 
 struct zip_blk {
     struct blk blk;
-    zip_t *archive;
-    zip_file_t *file;
-    char *name; /* of the member, for messages */
-    uint64_t file_off; /* where FILE stands, in compressed bytes */
+    struct blk *archive; /* the file */
+    uint64_t data_off;   /* of the compressed bytes in it */
+    char *name;          /* of the member, for messages */
     bool stored;
     uint64_t compressed_size;
     uint32_t expected_crc;
-    uint32_t crc;
+    uint32_t crc;      /* of what the front has passed */
+    uint32_t zero_crc; /* of a piece of zeros */
+    uLong zero_op;     /* crc32_combine_gen() for a piece */
     uint64_t span;
     struct state checkpoints[MAX_CHECKPOINTS];
     struct state front;  /* advances only */
@@ -65,48 +71,19 @@ bool zip_probe(const uint8_t *head, size_t len)
 
 /* ---- compressed bytes ---- */
 
-static int seek_input(struct zip_blk *zip, uint64_t off, struct chr_error *err)
-{
-    if (zip->file_off == off)
-        return 0;
-    if (zip_fseek(zip->file, (zip_int64_t)off, SEEK_SET) < 0)
-        return err_set(err, CHR_E_IO, "%s: cannot seek in the archive: %s", zip->name,
-                       zip_file_strerror(zip->file));
-    zip->file_off = off;
-    return 0;
-}
-
-static int read_input(struct zip_blk *zip, void *buf, size_t len, size_t *got,
-                      struct chr_error *err)
-{
-    zip_int64_t n = zip_fread(zip->file, buf, len);
-
-    if (n < 0)
-        return err_set(err, CHR_E_IO, "%s: cannot read the archive: %s", zip->name,
-                       zip_file_strerror(zip->file));
-    if (n == 0)
-        return err_set(err, CHR_E_DAMAGED, "%s: the archive ends in the middle of the image",
-                       zip->name);
-    zip->file_off += (uint64_t)n;
-    *got = (size_t)n;
-    return 0;
-}
-
 static int fill_input(struct zip_blk *zip, struct state *state, struct chr_error *err)
 {
-    size_t got = 0;
+    size_t len = (size_t)min_u64(INPUT_SIZE, zip->compressed_size - state->in_off);
 
     if (zip->input_owner == state && state->z.avail_in > 0)
         return 0;
-    if (state->in_off >= zip->compressed_size)
+    if (len == 0)
         return err_set(err, CHR_E_DAMAGED, "%s: its compressed data ends too early", zip->name);
-    if (seek_input(zip, state->in_off, err) < 0 ||
-        read_input(zip, zip->input, (size_t)min_u64(INPUT_SIZE, zip->compressed_size -
-                                                                    state->in_off), &got, err) < 0)
+    if (blk_read(zip->archive, zip->data_off + state->in_off, zip->input, len, err) < 0)
         return -1;
     zip->input_owner = state;
     state->z.next_in = zip->input;
-    state->z.avail_in = (uInt)got;
+    state->z.avail_in = (uInt)len;
     return 0;
 }
 
@@ -167,6 +144,15 @@ static int finish(struct zip_blk *zip, struct chr_error *err)
                    zip->expected_crc);
 }
 
+/* Most of a disk is zeros, whose CRC need not be counted byte by byte. */
+static void add_to_crc(struct zip_blk *zip, const uint8_t *buf, size_t len, bool zero)
+{
+    if (zero && len == PIECE_SIZE)
+        zip->crc = (uint32_t)crc32_combine_op(zip->crc, zip->zero_crc, zip->zero_op);
+    else
+        zip->crc = (uint32_t)crc32(zip->crc, buf, (uInt)len);
+}
+
 /* Move the front on by one piece into BUF, noting what it is. */
 static int advance(struct zip_blk *zip, uint8_t *buf, struct chr_error *err)
 {
@@ -178,8 +164,8 @@ static int advance(struct zip_blk *zip, uint8_t *buf, struct chr_error *err)
         return -1;
     if (inflate_into(zip, &zip->front, buf, len, err) < 0)
         return -1;
-    zip->crc = (uint32_t)crc32(zip->crc, buf, (uInt)len);
     zip->zero_pieces[off / PIECE_SIZE] = is_zero(buf, len);
+    add_to_crc(zip, buf, len, zip->zero_pieces[off / PIECE_SIZE] != 0);
     return zip->front.out_off == zip->blk.size ? finish(zip, err) : 0;
 }
 
@@ -200,19 +186,6 @@ static int place_cursor(struct zip_blk *zip, uint64_t off, struct chr_error *err
 }
 
 /* ---- the device ---- */
-
-static int read_stored(struct zip_blk *zip, uint64_t off, uint8_t *buf, size_t len,
-                       struct chr_error *err)
-{
-    size_t got = 0;
-
-    if (seek_input(zip, off, err) < 0)
-        return -1;
-    for (; len > 0; buf += got, len -= got)
-        if (read_input(zip, buf, len, &got, err) < 0)
-            return -1;
-    return 0;
-}
 
 /* One piece at a time: known zeros cost nothing, the rest comes from front or cursor. */
 static int read_piece(struct zip_blk *zip, uint64_t off, uint8_t *buf, size_t len,
@@ -244,7 +217,7 @@ static int zip_read(struct blk *blk, uint64_t off, void *buf, size_t len, struct
     uint8_t *p = buf;
 
     if (zip->stored)
-        return read_stored(zip, off, p, len, err);
+        return blk_read(zip->archive, zip->data_off + off, p, len, err);
     while (len > 0) {
         size_t step = (size_t)min_u64(len, PIECE_SIZE - off % PIECE_SIZE);
 
@@ -281,10 +254,7 @@ static int zip_blk_close(struct blk *blk, struct chr_error *err)
     drop_state(zip, &zip->cursor);
     for (int i = 0; i < MAX_CHECKPOINTS; i++)
         drop_state(zip, &zip->checkpoints[i]);
-    if (zip->file != NULL)
-        (void)zip_fclose(zip->file);
-    if (zip->archive != NULL)
-        zip_discard(zip->archive);
+    blk_cleanup(&zip->archive);
     free(zip->zero_pieces);
     free(zip->name);
     free(zip);
@@ -313,26 +283,48 @@ static bool is_image_name(const char *name)
     return length > 4 && strcasecmp(name + length - 4, ".img") == 0;
 }
 
-static int choose_member(zip_t *archive, const char *path, zip_uint64_t *chosen,
+/* The central folder's entry that minizip stands at. */
+struct member {
+    unz64_file_pos place;
+    unz_file_info64 info;
+    char name[256];
+};
+
+static int read_member(unzFile archive, const char *path, struct member *member,
+                       struct chr_error *err)
+{
+    if (unzGetCurrentFileInfo64(archive, &member->info, member->name, sizeof member->name - 1, NULL,
+                                0, NULL, 0) != UNZ_OK ||
+        unzGetFilePos64(archive, &member->place) != UNZ_OK)
+        return err_set(err, CHR_E_DAMAGED, "%s: the archive's list of members is damaged", path);
+    member->name[min_u64(member->info.size_filename, sizeof member->name - 1)] = '\0';
+    return 0;
+}
+
+static int choose_member(unzFile archive, const char *path, struct member *chosen,
                          struct chr_error *err)
 {
-    zip_int64_t count = zip_get_num_entries(archive, 0);
+    struct member member = {0};
     unsigned files = 0;
     unsigned images = 0;
+    unsigned seen = 0;
+    int code = unzGoToFirstFile(archive);
 
-    if (count > MAX_MEMBERS)
-        return err_set(err, CHR_E_REFUSED, "%s: %" PRId64 " members are no disk image", path,
-                       (int64_t)count);
-    for (zip_uint64_t i = 0; i < (zip_uint64_t)count; i++) {
-        const char *name = zip_get_name(archive, i, ZIP_FL_ENC_GUESS);
-
-        if (name == NULL || is_folder(name))
+    for (; code == UNZ_OK; code = unzGoToNextFile(archive)) {
+        if (++seen > MAX_MEMBERS)
+            return err_set(err, CHR_E_REFUSED, "%s: more than %d members are no disk image", path,
+                           MAX_MEMBERS);
+        if (read_member(archive, path, &member, err) < 0)
+            return -1;
+        if (is_folder(member.name))
             continue;
-        if (is_image_name(name) ? images == 0 : files == 0 && images == 0)
-            *chosen = i;
+        if (is_image_name(member.name) ? images == 0 : files == 0 && images == 0)
+            *chosen = member;
         files++;
-        images += is_image_name(name);
+        images += is_image_name(member.name);
     }
+    if (code != UNZ_END_OF_LIST_OF_FILE)
+        return err_set(err, CHR_E_DAMAGED, "%s: the archive's list of members is damaged", path);
     if (images == 1 || (images == 0 && files == 1))
         return 0;
     if (files == 0)
@@ -342,51 +334,83 @@ static int choose_member(zip_t *archive, const char *path, zip_uint64_t *chosen,
     return err_hint(err, "unzip it and name the image");
 }
 
-static int check_member(const zip_stat_t *st, const char *path, struct chr_error *err)
+static int check_member(const struct member *member, const char *path, struct chr_error *err)
 {
-    const zip_uint64_t needed = ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD |
-                                ZIP_STAT_CRC | ZIP_STAT_ENCRYPTION_METHOD | ZIP_STAT_NAME;
+    uint64_t size = member->info.uncompressed_size;
+    uint64_t compressed = member->info.compressed_size;
 
-    if ((st->valid & needed) != needed)
-        return err_set(err, CHR_E_DAMAGED, "%s: the archive does not describe its member", path);
-    if (st->encryption_method != ZIP_EM_NONE)
-        return err_set(err, CHR_E_UNSUPPORTED, "%s: %s is encrypted", path, st->name);
-    if (st->comp_method != ZIP_CM_STORE && st->comp_method != ZIP_CM_DEFLATE)
-        return err_set(err, CHR_E_UNSUPPORTED, "%s: %s has compression method %u, only stored and "
-                       "deflate are known", path, st->name, st->comp_method);
-    if (st->size == 0 || st->size > MAX_IMAGE_SIZE)
+    if ((member->info.flag & FLAG_ENCRYPTED) != 0)
+        return err_set(err, CHR_E_UNSUPPORTED, "%s: %s is encrypted", path, member->name);
+    if (member->info.compression_method != METHOD_STORED &&
+        member->info.compression_method != Z_DEFLATED)
+        return err_set(err, CHR_E_UNSUPPORTED, "%s: %s has compression method %lu, only stored and "
+                       "deflate are known", path, member->name, member->info.compression_method);
+    if (size == 0 || size > MAX_IMAGE_SIZE)
         return err_set(err, CHR_E_REFUSED, "%s: %s has %" PRIu64 " bytes, which is no CHR image",
-                       path, st->name, (uint64_t)st->size);
-    if (st->size / MAX_RATIO > st->comp_size ||
-        (st->comp_method == ZIP_CM_STORE && st->size != st->comp_size))
+                       path, member->name, size);
+    if (size / MAX_RATIO > compressed ||
+        (member->info.compression_method == METHOD_STORED && size != compressed))
         return err_set(err, CHR_E_DAMAGED, "%s: %s cannot be %" PRIu64 " bytes out of %" PRIu64,
-                       path, st->name, (uint64_t)st->size, (uint64_t)st->comp_size);
+                       path, member->name, size, compressed);
     return 0;
+}
+
+/* Where the member's compressed bytes begin: minizip compares both of its headers on the way. */
+static int find_data(unzFile archive, const char *path, const struct member *member,
+                     uint64_t *data_off, struct chr_error *err)
+{
+    int method;
+    int level;
+
+    if (unzGoToFilePos64(archive, &member->place) != UNZ_OK ||
+        unzOpenCurrentFile2(archive, &method, &level, 1) != UNZ_OK)
+        return err_set(err, CHR_E_DAMAGED, "%s: the two headers of %s contradict each other", path,
+                       member->name);
+    *data_off = unzGetCurrentFileZStreamPos64(archive);
+    (void)unzCloseCurrentFile(archive);
+    return 0;
+}
+
+static int find_member(const char *path, struct member *member, uint64_t *data_off,
+                       struct chr_error *err)
+{
+    unzFile archive = unzOpen64(path);
+    int result;
+
+    if (archive == NULL)
+        return err_set(err, CHR_E_DAMAGED,
+                       "%s: not a usable zip archive: it holds no members, or its list of them is "
+                       "damaged", path);
+    result = choose_member(archive, path, member, err);
+    if (result == 0)
+        result = check_member(member, path, err);
+    if (result == 0)
+        result = find_data(archive, path, member, data_off, err);
+    (void)unzClose(archive);
+    return result;
 }
 
 static int open_member(struct zip_blk *zip, const char *path, struct chr_error *err)
 {
-    zip_uint64_t index = 0;
-    zip_stat_t st;
+    struct member member = {0};
 
-    if (choose_member(zip->archive, path, &index, err) < 0)
+    if (find_member(path, &member, &zip->data_off, err) < 0)
         return -1;
-    if (zip_stat_index(zip->archive, index, 0, &st) < 0)
-        return err_set(err, CHR_E_DAMAGED, "%s: %s", path, zip_strerror(zip->archive));
-    if (check_member(&st, path, err) < 0)
+    zip->blk.size = member.info.uncompressed_size;
+    zip->compressed_size = member.info.compressed_size;
+    zip->expected_crc = (uint32_t)member.info.crc;
+    zip->zero_crc = (uint32_t)crc32(0, zip->input, PIECE_SIZE); /* still all zeros */
+    zip->zero_op = crc32_combine_gen(PIECE_SIZE);
+    zip->stored = member.info.compression_method == METHOD_STORED;
+    zip->span = max_u64(MIN_SPAN, round_up(zip->blk.size / MAX_CHECKPOINTS + 1, PIECE_SIZE));
+    zip->name = mem_strdup(member.name, err);
+    zip->zero_pieces = mem_new(1, (size_t)(zip->blk.size / PIECE_SIZE + 1), err);
+    if (zip->name == NULL || zip->zero_pieces == NULL ||
+        raw_open(path, RAW_READ, &zip->archive, err) < 0)
         return -1;
-    zip->blk.size = st.size;
-    zip->compressed_size = st.comp_size;
-    zip->expected_crc = st.crc;
-    zip->stored = st.comp_method == ZIP_CM_STORE;
-    zip->span = max_u64(MIN_SPAN, round_up(st.size / MAX_CHECKPOINTS + 1, PIECE_SIZE));
-    zip->name = mem_strdup(st.name, err);
-    zip->zero_pieces = mem_new(1, (size_t)(st.size / PIECE_SIZE + 1), err);
-    if (zip->name == NULL || zip->zero_pieces == NULL)
-        return -1;
-    zip->file = zip_fopen_index(zip->archive, index, ZIP_FL_COMPRESSED);
-    if (zip->file == NULL)
-        return err_set(err, CHR_E_DAMAGED, "%s: %s", path, zip_strerror(zip->archive));
+    if (!range_within(zip->data_off, zip->compressed_size, zip->archive->size))
+        return err_set(err, CHR_E_DAMAGED, "%s: the archive ends in the middle of %s", path,
+                       zip->name);
     if (inflateInit2(&zip->front.z, -MAX_WBITS) != Z_OK)
         return err_set(err, CHR_E_MEMORY, "out of memory for a decompressor");
     zip->front.valid = true;
@@ -397,21 +421,10 @@ int zip_blk_open(const char *path, struct blk **out, struct chr_error *err)
 {
     struct zip_blk *zip = mem_new(1, sizeof *zip, err);
     AUTO_BLK struct blk *blk = zip != NULL ? &zip->blk : NULL;
-    int code = 0;
 
     if (zip == NULL)
         return -1;
     zip->blk = (struct blk){.ops = &zip_ops, .fd = -1};
-    zip->archive = zip_open(path, ZIP_RDONLY, &code);
-    if (zip->archive == NULL) {
-        zip_error_t error;
-
-        zip_error_init_with_code(&error, code);
-        (void)err_set(err, code == ZIP_ER_OPEN ? CHR_E_MISSING : CHR_E_DAMAGED,
-                      "%s: not a usable zip archive: %s", path, zip_error_strerror(&error));
-        zip_error_fini(&error);
-        return -1;
-    }
     if (open_member(zip, path, err) < 0)
         return -1;
     *out = STEAL(blk);

@@ -48,7 +48,7 @@ struct record {
     uint32_t more; /* 1: belongs to the step before (a copy in several pieces) */
     uint32_t path_len;
     uint32_t other_len;
-    uint32_t reserved;
+    uint32_t copied; /* 1: by the kernel (copy_file_range, sendfile, FICLONE) */
     uint64_t ino;
     uint64_t off;
     uint64_t len;

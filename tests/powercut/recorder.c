@@ -684,6 +684,7 @@ static void log_contents(int fd, const struct stat *stat, uint64_t off, uint64_t
 
         record.off = off;
         record.more = more;
+        record.copied = 1;
         if (hole_end > off) {
             struct record reach = about(OP_ALLOCATE, stat);
 
@@ -775,6 +776,16 @@ ssize_t splice(int in, off64_t *in_off, int out, off64_t *out_off, size_t len, u
     return REAL(splice)(in, in_off, out, out_off, len, flags);
 }
 
+/* A clone that failed leaves a target without contents, as long as it was before. */
+static void undo_clone(int fd, const struct stat *before)
+{
+    int saved = errno;
+
+    if (syscall(SYS_ftruncate, fd, 0) < 0 || syscall(SYS_ftruncate, fd, before->st_size) < 0)
+        give_up("cannot undo a clone: %s", strerror(errno));
+    errno = saved;
+}
+
 int ioctl(int fd, unsigned long request, ...)
 {
     struct stat stat;
@@ -788,16 +799,17 @@ int ioctl(int fd, unsigned long request, ...)
     if ((request != FICLONE && request != FICLONERANGE) || !file_is_watched(fd, &stat))
         return (int)syscall(SYS_ioctl, fd, request, argument);
     step_lock();
-    if (!fault_is_due()) {
-        result = (int)syscall(SYS_ioctl, fd, request, argument);
-        if (result == 0 && fstat(fd, &stat) == 0) {
-            const struct file_clone_range *range = argument;
-            bool whole = request == FICLONE || range->src_length == 0;
-            uint64_t off = request == FICLONE ? 0 : range->dest_offset;
+    /* Most file systems cannot share blocks, which is no step: so it is tried first. */
+    result = (int)syscall(SYS_ioctl, fd, request, argument);
+    if (result == 0 && fault_is_due()) {
+        undo_clone(fd, &stat);
+        result = -1;
+    } else if (result == 0 && fstat(fd, &stat) == 0) {
+        const struct file_clone_range *range = argument;
+        bool whole = request == FICLONE || range->src_length == 0;
+        uint64_t off = request == FICLONE ? 0 : range->dest_offset;
 
-            log_contents(fd, &stat, off,
-                         whole ? (uint64_t)stat.st_size - off : range->src_length);
-        }
+        log_contents(fd, &stat, off, whole ? (uint64_t)stat.st_size - off : range->src_length);
     }
     step_unlock();
     return result;

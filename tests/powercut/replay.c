@@ -506,7 +506,8 @@ static void list_steps(const char *path)
         const char *name = r->op < sizeof names / sizeof *names ? names[r->op] : NULL;
 
         step += is_step(r);
-        printf("%" PRIu64 "%s %s", step, r->more != 0 ? "+" : "", name != NULL ? name : "?");
+        printf("%" PRIu64 "%s %s%s", step, r->more != 0 ? "+" : "", r->copied != 0 ? "copy " : "",
+               name != NULL ? name : "?");
         if (r->ino != 0)
             printf(" inode %" PRIu64, r->ino);
         if (r->path_len != 0)
