@@ -102,7 +102,7 @@ static int run(const struct command *command, int argc, char **argv)
 
 const struct command command_check = {
     .name = "check",
-    .arguments = "IMG [--repair leaks|all]",
+    .arguments = "[--repair leaks|all] IMG",
     .summary = "one verdict over qcow2, partition tables, FAT and ext",
     .help = "      --repair leaks    free qcow2 clusters that nothing refers to\n"
             "      --repair all      and set wrong qcow2 refcounts right, and write a\n"

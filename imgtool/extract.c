@@ -40,10 +40,12 @@ static int extract(const char *path, const struct chr_extract_options *options, 
     struct chr_image *image = NULL;
     struct chr_extract_report report;
     struct chr_error err;
-    int result = chr_image_open(path, 0, &image, &err);
+    int status = open_image(path, 0, &image);
+    int result;
 
-    if (result == 0)
-        result = chr_extract(image, options, &report, &err);
+    if (status != EXIT_DONE)
+        return status;
+    result = chr_extract(image, options, &report, &err);
     chr_image_close(image);
     return result < 0 ? report_error(&err) : print_report(options, &report, json);
 }
@@ -79,7 +81,7 @@ static int run(const struct command *command, int argc, char **argv)
 
 const struct command command_extract = {
     .name = "extract",
-    .arguments = "IMG -o FOLDER [--raw FILE]",
+    .arguments = "[-o FOLDER] [--raw FILE] IMG",
     .summary = "take the boot partition's files out, with times and modes",
     .help = "  -o, --output FOLDER   write the files there; made if need be\n"
             "      --raw FILE        write the partition itself, byte for byte\n"

@@ -133,18 +133,22 @@ static void print_what_was_done(const struct arguments *arguments,
 static void print_clusters(const struct chr_fatten_report *report)
 {
     char size[UI_SIZE_TEXT];
+    char text[256];
 
     if (report->source == CHR_SOURCE_FAT) {
         if (report->changed)
             ui_out("  the boot partition was FAT already: only the tables were mended\n");
         return;
     }
-    ui_out("  FAT16 \"%s\", %u file%s, clusters of %s: %u kept on their sectors, %u moved",
-           report->label, report->files, report->files == 1 ? "" : "s",
-           ui_size(report->cluster_size, size), report->kept_clusters, report->moved_clusters);
+    (void)snprintf(text, sizeof text,
+                   "FAT16 \"%s\", %u file%s, clusters of %s: %u kept on their sectors, %u moved",
+                   report->label, report->files, report->files == 1 ? "" : "s",
+                   ui_size(report->cluster_size, size), report->kept_clusters,
+                   report->moved_clusters);
+    ui_out("  ");
+    ui_wrapped(2, text);
     if (report->zeroed_clusters > 0)
-        ui_out(", %u zeroed", report->zeroed_clusters);
-    ui_out("\n");
+        ui_out("  %u clusters are holes in files, and zeroed\n", report->zeroed_clusters);
 }
 
 static void print_text(const struct arguments *arguments, const struct chr_fatten_report *report)
@@ -192,8 +196,8 @@ static int run(const struct command *command, int argc, char **argv)
 
 const struct command command_fatten = {
     .name = "fatten",
-    .arguments = "IMG [-o OUT | --in-place]",
-    .summary = "make the boot partition FAT16, so that UEFI boots it (and BIOS still does)",
+    .arguments = "[-o OUT | --in-place] IMG",
+    .summary = "make the boot partition FAT16: boots with UEFI, and still with BIOS",
     .help = "  -o, --output OUT      write OUT; default: <stem>-efi.img beside the input\n"
             "                        OUT.qcow2 makes a qcow2 in the same pass\n"
             "  -c, --compress[=ALG]  compress it: zlib (default) or zstd\n"

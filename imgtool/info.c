@@ -3,7 +3,6 @@
 
 #include "info.h"
 #include "tool.h"
-#include "ui.h"
 
 enum { OPTION_JSON = 256, OPTION_FORCE_SHARE };
 
@@ -19,13 +18,10 @@ static int inspect(const char *path, unsigned flags, bool json)
     struct chr_image *image = NULL;
     struct chr_report *report = NULL;
     struct chr_error err;
-    int status = EXIT_DONE;
+    int status = open_image(path, flags, &image);
 
-    if (chr_image_open(path, flags, &image, &err) < 0)
-        return report_error(&err);
-    if (chr_image_recovered(image))
-        ui_message("%s: a change in place was interrupted; this is the image as it was before",
-                   path);
+    if (status != EXIT_DONE)
+        return status;
     if (chr_inspect(image, &report, &err) < 0)
         status = report_error(&err);
     else if (json)
@@ -60,7 +56,7 @@ static int run(const struct command *command, int argc, char **argv)
 
 const struct command command_info = {
     .name = "info",
-    .arguments = "IMG [--json]",
+    .arguments = "[-U] [--json] IMG",
     .summary = "say what an image is, and whether it boots with UEFI and with BIOS",
     .help = "      --json            report as JSON\n"
             "  -U, --force-share     read it although a VM writes to it\n"

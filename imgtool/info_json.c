@@ -1,6 +1,5 @@
 /* chrimg info --json; the schema is in chrimg(1). */
 #include <stdio.h>
-#include <time.h>
 
 #include "info.h"
 #include "json.h"
@@ -20,17 +19,6 @@ static const char *contents_name(enum chr_contents contents)
 static json_t *text_or_null(const char *text)
 {
     return text[0] != '\0' ? json_text(text) : json_null();
-}
-
-static json_t *time_value(int64_t seconds)
-{
-    time_t time = (time_t)seconds;
-    struct tm tm;
-    char text[32];
-
-    if (gmtime_r(&time, &tm) == NULL || strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-        return json_null();
-    return json_string(text);
 }
 
 static json_t *chs_value(const uint8_t *chs)
@@ -117,7 +105,7 @@ static json_t *files_value(const struct chr_report *report)
         (void)json_array_append_new(
             array, json_pack("{s:o, s:b, s:I, s:o}", "path", json_text(file->path), "folder",
                              file->is_folder, "size", (json_int_t)file->size, "modified",
-                             time_value(file->modified)));
+                             json_time(file->modified)));
     }
     return array;
 }
@@ -130,7 +118,7 @@ static json_t *packages_value(const struct chr_report *report)
         (void)json_array_append_new(
             array, json_pack("{s:o, s:s, s:o}", "name", json_text(report->packages[i].name),
                              "version", report->packages[i].version, "built",
-                             time_value(report->packages[i].build_time)));
+                             json_time(report->packages[i].build_time)));
     return array;
 }
 

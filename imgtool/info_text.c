@@ -176,11 +176,11 @@ static void print_partition_line(const struct chr_partition *p)
         (void)snprintf(type, sizeof type, "MBR %02x", p->mbr_type);
     if (p->block_size != 0)
         (void)ui_size(p->free_bytes, free);
-    ui_out("  %-2u %9llu %9llu  %-8s  %-10s  %-9s %-13s %s\n", p->number,
+    ui_out("  %-2u %9llu %9llu %9s  %-10s  %-7s  %9s  %s\n", p->number,
            (unsigned long long)p->first_lba, (unsigned long long)p->last_lba,
            ui_size((p->last_lba - p->first_lba + 1) * CHR_SECTOR_SIZE, size), type,
            p->contents == CHR_CONTENTS_KERNEL ? "kernel" : holds(p),
-           p->label[0] != '\0' ? p->label : "-", free);
+           free, p->label[0] != '\0' ? p->label : "-");
 }
 
 static void print_partitions(const struct chr_report *report)
@@ -189,7 +189,7 @@ static void print_partitions(const struct chr_report *report)
 
     ui_out("\n");
     ui_colour(BOLD, "Partitions\n");
-    ui_colour(DIM, "  #  first LBA  last LBA  size      type        holds     label         free\n");
+    ui_colour(DIM, "  #  first LBA  last LBA      size  type        holds         free  label\n");
     for (size_t i = 0; i < report->partition_count; i++)
         print_partition_line(&report->partitions[i]);
     for (size_t i = 0; i < report->partition_count; i++) {
@@ -239,7 +239,7 @@ static void print_tables(const struct chr_report *report)
         ui_out("  none\n");
     }
     ui_colour(BOLD, "GPT");
-    ui_out("  %s\n", report->disk_guid);
+    ui_out("  %s\n", report->disk_guid[0] != '\0' ? report->disk_guid : "none that is sound");
     print_copy("primary", &report->gpt[0]);
     print_copy("backup", &report->gpt[1]);
 }

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "tool.h"
 #include "ui.h"
@@ -27,6 +28,17 @@ json_t *json_verdict(const struct chr_verdict *verdict)
     return json_pack("{s:b, s:o}", "yes", verdict->yes, "reason", json_text(verdict->reason));
 }
 
+json_t *json_time(int64_t seconds)
+{
+    time_t time = (time_t)seconds;
+    struct tm tm;
+    char text[32];
+
+    if (gmtime_r(&time, &tm) == NULL || strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+        return json_null();
+    return json_string(text);
+}
+
 json_t *json_findings(const struct chr_finding *findings, size_t count)
 {
     json_t *array = json_array();
@@ -41,8 +53,8 @@ json_t *json_findings(const struct chr_finding *findings, size_t count)
 
 json_t *json_snapshot(const struct chr_snapshot *snapshot)
 {
-    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I}", "id", json_text(snapshot->id), "tag",
-                     json_text(snapshot->tag), "date", (json_int_t)snapshot->date,
+    return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I}", "id", json_text(snapshot->id), "tag",
+                     json_text(snapshot->tag), "date", json_time(snapshot->date),
                      "vm_state_size", (json_int_t)snapshot->vm_state_size, "disk_size",
                      (json_int_t)snapshot->disk_size, "exclusive",
                      (json_int_t)snapshot->exclusive);

@@ -12,6 +12,9 @@ json_t *json_verdict(const struct chr_verdict *verdict);
 /* The text, with what is not UTF-8 in it replaced: jansson takes nothing else. */
 json_t *json_text(const char *text);
 
+/* "2025-01-01T00:00:00Z" */
+json_t *json_time(int64_t seconds);
+
 /* [{"id", "severity", "text"}] */
 json_t *json_findings(const struct chr_finding *findings, size_t count);
 

@@ -95,6 +95,18 @@ int take_compression(const struct command *command, const char *value,
     return 0;
 }
 
+int open_image(const char *path, unsigned flags, struct chr_image **image)
+{
+    struct chr_error err;
+
+    if (chr_image_open(path, flags, image, &err) < 0)
+        return report_error(&err);
+    if (chr_image_recovered(*image))
+        ui_message("%s: a change in place was interrupted; this is the image as it was before",
+                   path);
+    return EXIT_DONE;
+}
+
 int report_error(const struct chr_error *err)
 {
     ui_message("%s", err->message);
@@ -118,17 +130,6 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
-/* `chrimg help`, `chrimg help fatten`, `chrimg --help`. */
-static int help(int argc, char **argv)
-{
-    const struct command *command = argc > 2 ? find_command(argv[2]) : NULL;
-
-    if (command != NULL)
-        return show_help(command);
-    show_overview(stdout);
-    return EXIT_DONE;
-}
-
 static int unknown_command(const char *name)
 {
     ui_message("there is no command %s", name);
@@ -136,13 +137,23 @@ static int unknown_command(const char *name)
     return EXIT_USAGE;
 }
 
-int main(int argc, char **argv)
+/* `chrimg help`, `chrimg help fatten`, `chrimg --help`. */
+static int help(int argc, char **argv)
+{
+    const struct command *command = argc > 2 ? find_command(argv[2]) : NULL;
+
+    if (command != NULL)
+        return show_help(command);
+    if (argc > 2)
+        return unknown_command(argv[2]);
+    show_overview(stdout);
+    return EXIT_DONE;
+}
+
+static int run(int argc, char **argv)
 {
     const struct command *command;
-    int status;
 
-    (void)setlocale(LC_CTYPE, "");
-    ui_init();
     if (argc < 2) {
         show_overview(stderr);
         return EXIT_USAGE;
@@ -155,9 +166,16 @@ int main(int argc, char **argv)
         return EXIT_DONE;
     }
     command = find_command(argv[1]);
-    if (command == NULL)
-        return unknown_command(argv[1]);
-    status = command->run(command, argc - 1, argv + 1);
+    return command != NULL ? command->run(command, argc - 1, argv + 1) : unknown_command(argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+    int status;
+
+    (void)setlocale(LC_CTYPE, "");
+    ui_init();
+    status = run(argc, argv);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         ui_message("cannot write to standard output");
         return EXIT_FAILED;

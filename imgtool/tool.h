@@ -57,6 +57,10 @@ const char *image_argument(const struct command *command, int argc, char **argv,
 int take_compression(const struct command *command, const char *value,
                      enum chr_compression *compression);
 
+/* chr_image_open() for a command that reads; says so when a change was interrupted.
+ * EXIT_DONE, or the exit code with the error printed. */
+int open_image(const char *path, unsigned flags, struct chr_image **image);
+
 /* Print the error and its hint; returns the exit code that belongs to it. */
 int report_error(const struct chr_error *err);
 

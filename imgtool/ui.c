@@ -188,10 +188,10 @@ char *ui_size(uint64_t bytes, char *buf)
         value /= 1024;
         unit++;
     }
-    if (unit == 0 || value >= 99.95 || value - (double)(uint64_t)value < 0.05)
-        (void)snprintf(buf, UI_SIZE_TEXT, "%.0f %s", value, units[unit]);
-    else
-        (void)snprintf(buf, UI_SIZE_TEXT, "%.1f %s", value, units[unit]);
+    (void)snprintf(buf, UI_SIZE_TEXT, "%.*f", unit == 0 || value >= 99.95 ? 0 : 1, value);
+    if (strlen(buf) > 2 && strcmp(buf + strlen(buf) - 2, ".0") == 0)
+        buf[strlen(buf) - 2] = '\0';
+    (void)strcat(strcat(buf, " "), units[unit]);
     return buf;
 }
 
@@ -203,16 +203,17 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* "writing  45%  [#########          ]  312 MiB/s  ETA 3 s" */
+/* "writing  45% [####      ] 312 MiB/s   3 s" */
 static void show_progress(const char *what, uint64_t done, uint64_t total, int64_t elapsed_ms)
 {
     double share = (double)done / (double)total;
     double rate = (double)done * 1000 / (double)elapsed_ms;
-    int filled = (int)(share * 20);
+    int filled = (int)(share * 10);
     char text[UI_SIZE_TEXT];
 
-    (void)fprintf(stderr, "\r%s %3.0f%% [%.*s%*s] %s/s, %.0f s left ", what, share * 100, filled,
-                  "####################", 20 - filled, "", ui_size((uint64_t)rate, text),
+    /* As wide as the narrowest terminal that we think of, so that it never wraps. */
+    (void)fprintf(stderr, "\r%.10s %3.0f%% [%.*s%*s] %s/s %3.0f s ", what, share * 100, filled,
+                  "##########", 10 - filled, "", ui_size((uint64_t)rate, text),
                   (double)(total - done) / (rate > 1 ? rate : 1));
     (void)fflush(stderr);
     ui.progress_shown = true;
@@ -236,7 +237,7 @@ void ui_progress(uint64_t done, uint64_t total, void *what)
 void ui_progress_end(void)
 {
     if (ui.progress_shown)
-        (void)fprintf(stderr, "\r%78s\r", "");
+        (void)fprintf(stderr, "\r%46s\r", "");
     ui.progress_shown = false;
     ui.progress_start_ms = 0;
 }

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -142,15 +141,6 @@ static int write_file(const struct conversion *c, struct blk *disk, enum chr_for
         return -1;
     c->report->allocated_size = raw_allocated(output.blk);
     return output_publish(&output, c->err);
-}
-
-static bool same_file(const char *a, const char *b)
-{
-    struct stat sa;
-    struct stat sb;
-
-    return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
-           sa.st_ino == sb.st_ino;
 }
 
 static int convert_ours(const struct conversion *c, const char *format)

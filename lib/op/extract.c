@@ -24,7 +24,9 @@ struct extraction {
     const struct chr_extract_options *options;
     struct chr_extract_report *report;
     const struct analysis *analysis;
-    int *folders; /* an open descriptor for each folder of the tree, else -1 */
+    int *folders;  /* an open descriptor for each folder of the tree, else -1 */
+    bool *created; /* by us: to be removed again when it fails */
+    struct stat input; /* the image: must not be replaced by its own contents */
     struct chr_error *err;
 };
 
@@ -68,22 +70,37 @@ static int write_contents(struct extraction *x, const struct file_node *node, in
 }
 
 /* An old file goes first, so that a link is replaced and never followed. */
-static int extract_file(struct extraction *x, const struct file_node *node)
+static int remove_old(struct extraction *x, const struct file_node *node)
 {
+    int folder = x->folders[node->parent];
+    struct stat st;
+
+    if (!x->options->force || fstatat(folder, node->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return 0;
+    if (st.st_dev == x->input.st_dev && st.st_ino == x->input.st_ino)
+        return err_set(x->err, CHR_E_REFUSED, "%s in %s is the image itself", node->path,
+                       x->options->folder);
+    return unlinkat(folder, node->name, 0) < 0
+               ? err_errno(x->err, errno, "cannot replace %s in %s", node->path, x->options->folder)
+               : 0;
+}
+
+static int extract_file(struct extraction *x, size_t index)
+{
+    const struct file_node *node = &x->analysis->tree.nodes[index];
     int folder = x->folders[node->parent];
     AUTO_CLOSE int fd = -1;
 
-    if (x->options->force && unlinkat(folder, node->name, 0) < 0 && errno != ENOENT)
-        return err_errno(x->err, errno, "cannot replace %s", node->path);
+    if (remove_old(x, node) < 0)
+        return -1;
     fd = openat(folder, node->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) {
         (void)err_errno(x->err, errno, "cannot create %s in %s", node->path, x->options->folder);
         return errno == EEXIST ? err_hint(x->err, "use --force to replace files") : -1;
     }
-    if (write_contents(x, node, fd) < 0) {
-        (void)unlinkat(folder, node->name, 0);
+    x->created[index] = true;
+    if (write_contents(x, node, fd) < 0)
         return -1;
-    }
     x->report->files++;
     x->report->bytes += node->size;
     return 0;
@@ -94,7 +111,8 @@ static int extract_folder(struct extraction *x, size_t index)
     const struct file_node *node = &x->analysis->tree.nodes[index];
     int parent = x->folders[node->parent];
 
-    if (mkdirat(parent, node->name, 0700) < 0 && errno != EEXIST)
+    x->created[index] = mkdirat(parent, node->name, 0700) == 0;
+    if (!x->created[index] && errno != EEXIST)
         return err_errno(x->err, errno, "cannot create the folder %s", node->path);
     x->folders[index] = openat(parent, node->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (x->folders[index] < 0)
@@ -110,20 +128,32 @@ static int extract_node(struct extraction *x, size_t index)
     if (node->kind == FILE_FOLDER)
         return extract_folder(x, index);
     if (node->kind == FILE_REGULAR)
-        return extract_file(x, node);
+        return extract_file(x, index);
     return err_set(x->err, CHR_E_REFUSED, "%s is a link or a device, which is not extracted",
                    node->path);
+}
+
+static int open_target(struct extraction *x)
+{
+    const char *folder = x->options->folder;
+
+    x->created[0] = mkdir(folder, 0777) == 0;
+    if (!x->created[0] && errno != EEXIST)
+        return err_errno(x->err, errno, "cannot create the folder %s", folder);
+    x->folders[0] = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (x->folders[0] < 0 && errno == ENOTDIR)
+        return err_set(x->err, CHR_E_USAGE, "%s is a file; name a folder to write to", folder);
+    if (x->folders[0] < 0)
+        return err_errno(x->err, errno, "cannot open the folder %s", folder);
+    return 0;
 }
 
 static int extract_tree(struct extraction *x)
 {
     const struct file_tree *tree = &x->analysis->tree;
 
-    if (mkdir(x->options->folder, 0777) < 0 && errno != EEXIST)
-        return err_errno(x->err, errno, "cannot create the folder %s", x->options->folder);
-    x->folders[0] = open(x->options->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (x->folders[0] < 0)
-        return err_errno(x->err, errno, "cannot open the folder %s", x->options->folder);
+    if (open_target(x) < 0)
+        return -1;
     for (size_t i = 1; i < tree->count; i++)
         if (extract_node(x, i) < 0)
             return -1;
@@ -133,6 +163,19 @@ static int extract_tree(struct extraction *x)
             set_attributes(x->folders[i], &tree->nodes[i]) < 0)
             return err_errno(x->err, errno, "cannot set mode and time of %s", tree->nodes[i].path);
     return 0;
+}
+
+/* A failed run leaves nothing: what it made goes again, the deepest first. */
+static void remove_created(const struct extraction *x)
+{
+    const struct file_tree *tree = &x->analysis->tree;
+
+    for (size_t i = tree->count - 1; i > 0; i--)
+        if (x->created[i])
+            (void)unlinkat(x->folders[tree->nodes[i].parent], tree->nodes[i].name,
+                           tree->nodes[i].kind == FILE_FOLDER ? AT_REMOVEDIR : 0);
+    if (x->created[0])
+        (void)rmdir(x->options->folder);
 }
 
 static int extract_files(struct extraction *x)
@@ -145,14 +188,16 @@ static int extract_files(struct extraction *x)
         return err_context(x->err, "boot partition");
     }
     x->folders = mem_new(count, sizeof *x->folders, x->err);
-    if (x->folders == NULL)
-        return -1;
-    for (size_t i = 0; i < count; i++)
+    x->created = mem_new(count, sizeof *x->created, x->err);
+    for (size_t i = 0; x->folders != NULL && i < count; i++)
         x->folders[i] = -1;
-    result = extract_tree(x);
-    for (size_t i = 0; i < count; i++)
+    result = x->folders == NULL || x->created == NULL ? -1 : extract_tree(x);
+    if (result < 0 && x->folders != NULL && x->created != NULL)
+        remove_created(x);
+    for (size_t i = 0; x->folders != NULL && i < count; i++)
         cleanup_close(&x->folders[i]);
     free(x->folders);
+    free(x->created);
     return result;
 }
 
@@ -181,6 +226,12 @@ int chr_extract(struct chr_image *image, const struct chr_extract_options *optio
     if (analyse(image->disk, &analysis, err) < 0)
         return err_context(err, "%s", image->path);
     x.analysis = analysis;
+    if (stat(image->path, &x.input) < 0)
+        return err_errno(err, errno, "%s: cannot stat", image->path);
+    if (options->raw != NULL && same_file(image->path, options->raw)) {
+        (void)err_set(err, CHR_E_USAGE, "%s is the image itself", options->raw);
+        return err_hint(err, "name another file for the partition");
+    }
     if (options->folder != NULL && extract_files(&x) < 0)
         return -1;
     return options->raw != NULL ? extract_raw(&x) : 0;

@@ -11,7 +11,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <strings.h>
-#include <sys/stat.h>
 #include <zlib.h>
 
 #include "base/bytes.h"
@@ -19,6 +18,7 @@
 #include "fs/fat_write.h"
 #include "op/analysis.h"
 #include "op/copy.h"
+#include "op/files.h"
 #include "op/image.h"
 #include "op/target.h"
 #include "op/undo.h"
@@ -81,30 +81,21 @@ static int default_output(const struct chr_image *image, char *out, size_t size,
     return 0;
 }
 
-static bool same_file(const char *a, const char *b)
-{
-    struct stat sa;
-    struct stat sb;
-
-    return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
-           sa.st_ino == sb.st_ino;
-}
-
 static int choose_output(struct fatten *f, const char *path)
 {
     char *out = f->report->output;
     size_t size = sizeof f->report->output;
     const char *given = f->options->in_place ? path : f->options->output;
 
-    if (given == NULL)
-        return default_output(f->image, out, size, f->err);
-    if ((size_t)snprintf(out, size, "%s", given) >= size)
+    if (given == NULL && default_output(f->image, out, size, f->err) < 0)
+        return -1;
+    if (given != NULL && (size_t)snprintf(out, size, "%s", given) >= size)
         return err_set(f->err, CHR_E_USAGE, "%s: the name is too long", given);
     if (!f->options->in_place && same_file(f->image->path, out)) {
         (void)err_set(f->err, CHR_E_USAGE, "%s is the input itself", out);
         return err_hint(f->err, "to change it, say --in-place");
     }
-    return 0;
+    return f->options->in_place ? 0 : output_check(out, f->options->force, f->err);
 }
 
 /* ---- refusals ---- */
@@ -337,6 +328,8 @@ static int describe(struct fatten *f)
     f->report->source = contents == CHR_CONTENTS_EXT   ? CHR_SOURCE_EXT
                         : contents == CHR_CONTENTS_FAT ? CHR_SOURCE_FAT
                                                        : CHR_SOURCE_KERNEL;
+    if (f->image->recovered)
+        note(f, "a change of it had been interrupted, and was taken back first");
     note_tables(f);
     if (contents != CHR_CONTENTS_FAT && describe_fat(f) < 0)
         return err_context(f->err, "partition %u", f->before->boot->number);
@@ -383,8 +376,9 @@ static int check_bios(const struct fatten *f)
 {
     if (!f->options->require_bios || f->report->bios.yes)
         return 0;
-    return err_set(f->err, CHR_E_REFUSED, "the result would not boot on BIOS: %.300s",
-                   f->report->bios.reason);
+    (void)err_set(f->err, CHR_E_REFUSED, "the result would not boot on BIOS: %.300s",
+                  f->report->bios.reason);
+    return err_hint(f->err, "without --require-bios it is made all the same, for UEFI");
 }
 
 /* ---- writing ---- */
@@ -443,6 +437,13 @@ static int write_in_place(struct fatten *f)
     return f->report->changed && !f->options->dry_run ? commit_in_place(f) : 0;
 }
 
+static int refuse_in_place(const struct chr_image *image, struct chr_error *err)
+{
+    (void)err_set(err, CHR_E_REFUSED, "%s cannot be changed in place",
+                  image->snapshot != NULL ? "a snapshot" : "an image inside a zip");
+    return err_hint(err, "leave out --in-place: the result is written beside it");
+}
+
 static int run(struct fatten *f, const char *path)
 {
     bool write = f->options->in_place && !f->options->dry_run;
@@ -451,8 +452,7 @@ static int run(struct fatten *f, const char *path)
         choose_output(f, path) < 0)
         return -1;
     if (f->options->in_place && (f->image->format == CHR_FORMAT_ZIP || f->image->snapshot != NULL))
-        return err_set(f->err, CHR_E_REFUSED,
-                       "an image inside a zip, or a snapshot, cannot be changed in place");
+        return refuse_in_place(f->image, f->err);
     if (analyse(f->image->disk, &f->before, f->err) < 0 || check_input(f) < 0 ||
         overlay_open(f->image->disk, &f->overlay, f->err) < 0 || describe(f) < 0)
         return -1;
@@ -467,7 +467,8 @@ int chr_fatten(const char *path, const struct chr_fatten_options *options,
 
     *report = (struct chr_fatten_report){0};
     if (options->in_place && options->output != NULL)
-        return err_set(err, CHR_E_USAGE, "an output file and --in-place exclude each other");
+        return err_set(err, CHR_E_USAGE, "-o and --in-place exclude each other: write %s, or change "
+                       "the input?", options->output);
     result = run(&f, path);
     if (result < 0 && f.image != NULL && err->code != CHR_E_EXISTS)
         (void)err_context(err, "%s", path);

@@ -42,6 +42,15 @@ char *hidden_path_beside(const char *path, const char *suffix, struct chr_error 
     return hidden;
 }
 
+bool same_file(const char *a, const char *b)
+{
+    struct stat sa;
+    struct stat sb;
+
+    return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
+           sa.st_ino == sb.st_ino;
+}
+
 int sync_folder_of(const char *path, struct chr_error *err)
 {
     AUTO_FREE char *folder = folder_of(path, err);
@@ -91,20 +100,35 @@ static int open_named(const char *temporary, struct chr_error *err)
     return result;
 }
 
+int output_check(const char *path, bool force, struct chr_error *err)
+{
+    AUTO_FREE char *folder = folder_of(path, err);
+    struct stat st;
+
+    if (folder == NULL)
+        return -1;
+    if (path[0] == '\0')
+        return err_set(err, CHR_E_USAGE, "the output's name is empty");
+    if (stat(folder, &st) < 0) {
+        (void)err_errno(err, errno, "cannot write %s: its folder %s", path, folder);
+        return err_hint(err, "make the folder first: mkdir -p %s", folder);
+    }
+    if (lstat(path, &st) < 0)
+        return 0;
+    if (S_ISDIR(st.st_mode))
+        return err_set(err, CHR_E_USAGE, "%s is a folder; name the file to write", path);
+    return force ? 0 : refuse_existing(path, err);
+}
+
 int output_begin(const char *path, uint64_t size, bool force, struct output *out,
                  struct chr_error *err)
 {
     AUTO_OUTPUT struct output output = {.force = force};
     AUTO_FREE char *folder = folder_of(path, err);
-    struct stat st;
     int fd;
 
-    if (folder == NULL)
+    if (folder == NULL || output_check(path, force, err) < 0)
         return -1;
-    if (lstat(path, &st) == 0 && S_ISDIR(st.st_mode))
-        return err_set(err, CHR_E_USAGE, "%s is a folder; name the file to write", path);
-    if (lstat(path, &st) == 0 && !force)
-        return refuse_existing(path, err);
     output.path = mem_strdup(path, err);
     if (output.path == NULL)
         return -1;

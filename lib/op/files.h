@@ -7,6 +7,9 @@
 /* "dir/name" -> "dir/.name" + SUFFIX; the caller frees it. */
 char *hidden_path_beside(const char *path, const char *suffix, struct chr_error *err);
 
+/* Whether both names lead to one file, by whatever links. */
+bool same_file(const char *a, const char *b);
+
 /* Make the names in PATH's folder durable. */
 int sync_folder_of(const char *path, struct chr_error *err);
 
@@ -21,6 +24,9 @@ struct output {
     char *temporary;  /* the name until then, or NULL for none */
     bool force;
 };
+
+/* Whether an output may be made at PATH: the folder is there, and PATH is not, or FORCE. */
+int output_check(const char *path, bool force, struct chr_error *err);
 
 /* Begin an output of SIZE bytes, all zeros.  CHR_E_EXISTS when PATH is there and not FORCE. */
 int output_begin(const char *path, uint64_t size, bool force, struct output *out,

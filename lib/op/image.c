@@ -103,6 +103,12 @@ int chr_image_open(const char *name, unsigned flags, struct chr_image **out, str
                          : (flags & CHR_OPEN_FORCE_SHARE) != 0 ? RAW_READ_UNLOCKED
                                                                : RAW_READ;
 
+    if (name[0] == '\0')
+        return err_set(err, CHR_E_USAGE, "the image's name is empty");
+    if (strcmp(name, "-") == 0) {
+        (void)err_set(err, CHR_E_USAGE, "an image cannot be read from standard input");
+        return err_hint(err, "it is read in many places, so it must be a file");
+    }
     if (image == NULL || take_name(image, name, err) < 0)
         return -1;
     if (image->snapshot != NULL && mode == RAW_WRITE)

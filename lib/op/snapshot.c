@@ -62,7 +62,11 @@ int chr_snapshot_create(const char *path, const char *tag, struct chr_error *err
 
     if (check_tag(tag, err) < 0 || open_for_change(path, &image, err) < 0)
         return -1;
-    return create_now(image, tag, err) < 0 ? err_context(err, "%s", path) : 0;
+    if (create_now(image, tag, err) == 0)
+        return 0;
+    if (err->code == CHR_E_EXISTS)
+        (void)err_hint(err, "take another tag, or chrimg snapshot -d %s %s first", tag, path);
+    return err_context(err, "%s", path);
 }
 
 /* "before-apply-20250101-120000", in UTC; with a number behind it when that is taken. */

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -116,13 +117,26 @@ static int write_changes(struct blk *file, struct blk *overlay, struct chr_error
     return result;
 }
 
+/* Beside a device node is /dev, which is gone after the very crash that this is for. */
+static int refuse_device(const char *path, const struct blk *file, struct chr_error *err)
+{
+    struct stat st;
+
+    if (fstat(file->fd, &st) < 0)
+        return err_errno(err, errno, "%s: cannot stat", path);
+    if (S_ISREG(st.st_mode))
+        return 0;
+    (void)err_set(err, CHR_E_REFUSED, "%s is a device, beside which no undo file would last", path);
+    return err_hint(err, "change a copy in a file, and write that to the device");
+}
+
 int undo_commit(const char *path, struct blk *file, struct blk *overlay, struct chr_error *err)
 {
     AUTO_FREE char *undo_path = undo_path_of(path, err);
     struct chr_error ignored;
     bool done;
 
-    if (undo_path == NULL)
+    if (undo_path == NULL || refuse_device(path, file, err) < 0)
         return -1;
     if (write_undo(undo_path, file, overlay, err) < 0) {
         (void)unlink(undo_path);

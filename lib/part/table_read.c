@@ -138,6 +138,11 @@ static int mbr_slot_at(const struct table *table, uint64_t lba)
     return -1;
 }
 
+/* The usual reason for a partition that ends behind the disk is a download that broke off. */
+#define outside(err, ...)                                                                         \
+    (err_set((err), CHR_E_DAMAGED, __VA_ARGS__),                                                  \
+     err_hint((err), "the file may be cut short: compare its size with the original's"))
+
 static int take_gpt(struct table *table, const struct gpt *gpt, struct chr_error *err)
 {
     for (uint32_t i = 0; i < gpt->header.entry_count; i++) {
@@ -146,7 +151,7 @@ static int take_gpt(struct table *table, const struct gpt *gpt, struct chr_error
         if (!gpt_entry_used(entry))
             continue;
         if (entry->first_lba > entry->last_lba || entry->last_lba >= table->disk_sectors)
-            return err_set(err, CHR_E_DAMAGED,
+            return outside(err,
                            "GPT: partition %" PRIu32 " (LBA %" PRIu64 "-%" PRIu64
                            ") is not within the disk of %" PRIu64 " sectors",
                            i + 1, entry->first_lba, entry->last_lba, table->disk_sectors);
@@ -178,7 +183,7 @@ static int take_mbr(struct table *table, struct chr_error *err)
             continue;
         }
         if (entry->first_lba == 0 || entry->sectors == 0 || end > table->disk_sectors)
-            return err_set(err, CHR_E_DAMAGED,
+            return outside(err,
                            "MBR: partition %d (LBA %" PRIu32 ", %" PRIu32
                            " sectors) is not within the disk of %" PRIu64 " sectors",
                            i + 1, entry->first_lba, entry->sectors, table->disk_sectors);
@@ -331,10 +336,11 @@ static int check_sector_size(struct blk *disk, const struct table *table, struct
 static int check_size(const struct blk *disk, struct table *table, struct chr_error *err)
 {
     table->disk_sectors = disk->size / GPT_SECTOR_SIZE;
-    if (table->disk_sectors < MIN_DISK_SECTORS || table->disk_sectors > MAX_DISK_SECTORS)
-        return err_set(err, CHR_E_DAMAGED, "%" PRIu64 " bytes is no size for a CHR disk",
-                       disk->size);
-    return 0;
+    if (table->disk_sectors >= MIN_DISK_SECTORS && table->disk_sectors <= MAX_DISK_SECTORS)
+        return 0;
+    (void)err_set(err, CHR_E_DAMAGED, "not a disk image: %" PRIu64 " bytes is no size for a CHR disk",
+                  disk->size);
+    return err_hint(err, "a CHR image has 128 MiB or more; is it another file, or cut short?");
 }
 
 static int choose_source(struct table *table, struct chr_error *err)
@@ -343,8 +349,10 @@ static int choose_source(struct table *table, struct chr_error *err)
                     : table->backup.sound ? TABLE_GPT_BACKUP
                     : table->has_mbr      ? TABLE_MBR
                                           : TABLE_NONE;
-    if (table->source == TABLE_NONE)
-        return err_set(err, CHR_E_DAMAGED, "no partition table: neither MBR nor GPT");
+    if (table->source == TABLE_NONE) {
+        (void)err_set(err, CHR_E_DAMAGED, "no partition table: neither MBR nor GPT");
+        return err_hint(err, "is it a disk image at all, and not a single partition?");
+    }
     if (table_gpt(table) != NULL)
         return take_gpt(table, table_gpt(table), err);
     return take_mbr(table, err);

@@ -67,7 +67,8 @@ int backing_open(const struct header *header, const char *path, unsigned depth, 
         return err_set(err, CHR_E_REFUSED, "the chain of backing files is longer than %u",
                        MAX_BACKING_DEPTH);
     if (header->backing_format == NULL) {
-        (void)err_set(err, CHR_E_REFUSED, "the image does not say what format its backing file %s has",
+        (void)err_set(err, CHR_E_REFUSED,
+                      "the image does not say what format its backing file %s has",
                       header->backing_name);
         return err_hint(err, "state it: qemu-img rebase -u -b %.300s -F raw|qcow2 IMAGE",
                         header->backing_name);

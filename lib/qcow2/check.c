@@ -37,18 +37,23 @@ static void find(struct check *check, const char *format, ...)
 
 /* ---- references ---- */
 
-/* Where a reference is, in words. */
-static const char *place_name(const struct reference *reference, char text[static 96])
+enum { PLACE_SIZE = 96 };
+
+/* Where a reference is, in words; of a snapshot its place in the table: names may be anything. */
+static const char *place_name(const struct check *check, const struct reference *reference,
+                              char text[static PLACE_SIZE])
 {
     static const char *const units[] = {
         [REFERENCE_L2] = "L1 entry", [REFERENCE_DATA] = "guest cluster",
         [REFERENCE_COMPRESSED] = "guest cluster", [REFERENCE_REFBLOCK] = "refcount block",
         [REFERENCE_BITMAP] = "bitmap"};
     const char *unit = units[reference->kind];
-    const struct snapshot *snapshot = reference->snapshot;
+    size_t length = 0;
 
-    (void)snprintf(text, 96, "%s%.32s%s%s %" PRIu64, snapshot != NULL ? "snapshot " : "",
-                   snapshot != NULL ? snapshot->facts.name : "", snapshot != NULL ? ", " : "",
+    if (reference->snapshot != NULL)
+        length = (size_t)snprintf(text, PLACE_SIZE, "snapshot %td of the table, ",
+                                  reference->snapshot - check->image->snapshots.list + 1);
+    (void)snprintf(text + length, PLACE_SIZE - length, "%s %" PRIu64,
                    unit != NULL ? unit : reference_name(reference->kind), reference->number);
     return text;
 }
@@ -60,7 +65,7 @@ static const char *place_name(const struct reference *reference, char text[stati
 static int check_copied(struct check *check, const struct reference *reference,
                         struct chr_error *err)
 {
-    char text[96];
+    char text[PLACE_SIZE];
     uint64_t count;
 
     if (reference->snapshot != NULL ||
@@ -72,8 +77,8 @@ static int check_copied(struct check *check, const struct reference *reference,
     if (reference->copied == (count == 1))
         return 0;
     check->report->corruptions++;
-    find(check, "%s: copied flag is %s, but the refcount is %" PRIu64, place_name(reference, text),
-         reference->copied ? "set" : "clear", count);
+    find(check, "%s: copied flag is %s, but the refcount is %" PRIu64,
+         place_name(check, reference, text), reference->copied ? "set" : "clear", count);
     return 0;
 }
 
@@ -82,13 +87,13 @@ static int visit(void *context, const struct reference *reference, struct chr_er
     struct check *check = context;
     struct qcow2_check_report *report = check->report;
     enum reference_kind clash;
-    char text[96];
+    char text[PLACE_SIZE];
 
     if (reference->problem != NULL) {
         if (check->first_window) {
             report->corruptions++;
             report->unsound++;
-            find(check, "%s: the entry %s", place_name(reference, text), reference->problem);
+            find(check, "%s: the entry %s", place_name(check, reference, text), reference->problem);
         }
         return 0;
     }
@@ -96,7 +101,7 @@ static int visit(void *context, const struct reference *reference, struct chr_er
     if (clash != REFERENCE_NONE) {
         report->corruptions++;
         report->unsound++;
-        find(check, "%s: offset %" PRIu64 " is also %s", place_name(reference, text),
+        find(check, "%s: offset %" PRIu64 " is also %s", place_name(check, reference, text),
              reference->offset, reference_name(clash));
         if (reference->kind == REFERENCE_L1)
             return WALK_SKIP; /* its tables are met where it belongs, or are anything */
@@ -127,9 +132,11 @@ static int compare_window(struct check *check, struct chr_error *err)
             report->leaks++;
         else
             report->corruptions++;
-        find(check, "cluster %" PRIu64 " (offset %" PRIu64 ")%s: refcount %" PRIu64 ", used %" PRIu64
-             " times", cluster, offset_of(check->image, cluster), count > uses ? " is leaked" : "",
-             count, uses);
+        find(check,
+             "cluster %" PRIu64 " (offset %" PRIu64 ")%s: refcount %" PRIu64 ", used %" PRIu64
+             " times",
+             cluster, offset_of(check->image, cluster), count > uses ? " is leaked" : "", count,
+             uses);
     }
     return 0;
 }
@@ -184,7 +191,8 @@ int qcow2_check(struct blk *blk, struct qcow2_check_report *report, struct chr_e
         return -1;
     if (check.image->bad_blocks != 0) {
         report->corruptions += check.image->bad_blocks;
-        find(&check, "the refcount table has %" PRIu64 " entries outside the file or not on a cluster",
+        find(&check,
+             "the refcount table has %" PRIu64 " entries outside the file or not on a cluster",
              check.image->bad_blocks);
     }
     return for_each_window(&check, compare_window, err);

@@ -16,7 +16,7 @@
 
 enum {
     DEFLATE_WINDOW_BITS = 12, /* the specification's ("Compressed clusters"); negative = raw */
-    DEFLATE_LEVEL = 4, /* QEMU's 6 takes half as long again and saves one part in 300 of a CHR image */
+    DEFLATE_LEVEL = 4, /* QEMU's 6 takes half as long again, for 0.3 % of a CHR image */
     DEFLATE_MEMORY = 9,
     INFLATE_WINDOW_BITS = 15, /* other writers took more than 12, and QEMU reads it */
     ZSTD_LEVEL = 3,

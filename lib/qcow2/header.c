@@ -157,7 +157,8 @@ static int check_compression(const struct header *h, struct chr_error *err)
         return err_set(err, CHR_E_UNSUPPORTED, "compression type %u is not supported",
                        h->compression);
     if (marked != (h->compression != QCOW2_ZLIB))
-        return err_set(err, CHR_E_DAMAGED, "compression type %u contradicts feature bit 3, which is %s",
+        return err_set(err, CHR_E_DAMAGED,
+                       "compression type %u contradicts feature bit 3, which is %s",
                        h->compression, marked ? "set" : "clear");
     return 0;
 }

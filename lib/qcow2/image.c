@@ -246,7 +246,8 @@ int image_open_at_depth(struct blk *file, const struct qcow2_open_options *optio
         return -1;
     *image = (struct image){
         .blk = {.ops = &image_ops, .fd = -1},
-        .file = {.blk = STEAL(owned), .resize = options->resize != NULL ? options->resize : raw_resize},
+        .file = {.blk = STEAL(owned),
+                 .resize = options->resize != NULL ? options->resize : raw_resize},
         .lowest_freed = UINT64_MAX,
     };
     opened = &image->blk;

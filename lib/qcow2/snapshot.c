@@ -196,7 +196,8 @@ static int encode_table(const struct image *image, uint8_t **out, uint64_t *byte
     for (size_t i = 0; i < snapshots->count; i++)
         size = round_up(size, 8) + entry_bytes(&snapshots->list[i]);
     if (size > MAX_SNAPSHOT_TABLE_BYTES)
-        return err_set(err, CHR_E_SPACE, "the snapshot table would have more than %" PRIu64 " bytes",
+        return err_set(err, CHR_E_SPACE,
+                       "the snapshot table would have more than %" PRIu64 " bytes",
                        MAX_SNAPSHOT_TABLE_BYTES);
     table = mem_new(round_up(size, image->cluster_size), 1, err);
     if (table == NULL)

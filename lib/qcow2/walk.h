@@ -52,7 +52,7 @@ int walk_all(struct image *image, reference_fn *fn, void *context, struct chr_er
 struct tally {
     uint64_t first; /* cluster */
     uint64_t count;
-    uint64_t next; /* the lowest cluster behind the window that something refers to, or UINT64_MAX */
+    uint64_t next; /* the lowest one behind it that something refers to, or UINT64_MAX */
     uint32_t *uses;
     uint8_t *kinds; /* enum reference_kind of the first one */
 };

@@ -40,7 +40,6 @@ static void mend(struct blk *disk, const struct table *table)
     };
     AUTO_BLK struct blk *overlay = NULL;
     AUTO_TABLE struct table *mended = NULL;
-    AUTO_TABLE struct table *again = NULL;
     struct chr_error err = {0};
     bool has_gpt = false;
 

@@ -103,6 +103,7 @@ static inline void put_gpt_copy(uint8_t *disk, const struct disk_spec *spec, uin
     put_le64(header + 72, entries);
     put_le32(header + 80, 128);
     put_le32(header + 84, ENTRY_BYTES);
+    memset(disk + entries * SECTOR, 0, TABLE_LBAS * SECTOR);
     for (size_t i = 0; i < 4; i++)
         if (spec->partitions[i].in_gpt)
             put_gpt_entry(disk + entries * SECTOR + i * ENTRY_BYTES, &spec->partitions[i],

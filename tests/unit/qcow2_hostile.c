@@ -85,7 +85,8 @@ static const struct hostile cases[] = {
     {"L1 in the header", AT_OPEN, "the L1 table (32 bytes at offset 0)", {PUT(HEADER, 40, 8, 0)}},
     {"refcount table off a cluster", AT_OPEN, "the refcount table is at offset 513",
      {PUT(HEADER, 48, 8, 513)}},
-    {"refcount table past the end", AT_OPEN, "the refcount table (4096 bytes at offset 1099511627776",
+    {"refcount table past the end", AT_OPEN, 
+     "the refcount table (4096 bytes at offset 1099511627776",
      {PUT(HEADER, 48, 8, FAR)}},
     {"no refcount table", AT_OPEN, "has no refcount table", {PUT(HEADER, 56, 4, 0)}},
     {"refcount table of 16 TiB", AT_OPEN, "the refcount table has 17592186040320 bytes",
@@ -99,12 +100,16 @@ static const struct hostile cases[] = {
     {"more snapshots than fit", AT_OPEN, "snapshot", {PUT(HEADER, 60, 4, 60000)}},
     {"external data file", AT_OPEN, "external data file", {PUT(HEADER, 72, 8, 4)}},
     {"extended L2", AT_OPEN, "extended L2 entries", {PUT(HEADER, 72, 8, 16)}},
-    {"unknown feature", AT_OPEN, "incompatible feature bit 40 (unknown)", {PUT(HEADER, 72, 8, FAR)}},
+    {"unknown feature", AT_OPEN, "incompatible feature bit 40 (unknown)",
+     {PUT(HEADER, 72, 8, FAR)}},
     {"unknown feature with a name", AT_OPEN, "incompatible feature bit 9 (evil)",
-     {PUT(HEADER, 72, 8, 512), PUT(HEADER, 112, 8, 0x6803f85700000030), PUT(HEADER, 120, 8, 0x00096576696c0000)}},
-    {"zstd without its bit", AT_OPEN, "compression type 1 contradicts feature bit 3, which is clear",
+     {PUT(HEADER, 72, 8, 512), PUT(HEADER, 112, 8, 0x6803f85700000030),
+      PUT(HEADER, 120, 8, 0x00096576696c0000)}},
+    {"zstd without its bit", AT_OPEN,
+     "compression type 1 contradicts feature bit 3, which is clear",
      {PUT(HEADER, 104, 1, 1)}},
-    {"zlib with the other's bit", AT_OPEN, "compression type 0 contradicts feature bit 3, which is set",
+    {"zlib with the other's bit", AT_OPEN,
+     "compression type 0 contradicts feature bit 3, which is set",
      {PUT(HEADER, 72, 8, 8)}},
     {"unknown compression", AT_OPEN, "compression type 9 is not supported",
      {PUT(HEADER, 72, 8, 8), PUT(HEADER, 104, 1, 9)}},
@@ -152,11 +157,12 @@ static const struct hostile cases[] = {
     /* the map */
     {"L1 reserved bits", AT_READ, "L1 entry 0: the entry has reserved bits set",
      {PUT(L1, 0, 8, COPIED | SQUEEZED | 8192)}},
-    {"L2 table off a cluster", AT_READ, "L1 entry 0: the entry refers to an L2 table that is not on a",
+    {"L2 table off a cluster", AT_READ, "L1 entry 0: the entry refers to an L2 table that is not",
      {PUT(L1, 0, 8, COPIED | 0x1200)}},
     {"L2 table past the end", AT_READ, "refers to an L2 table past the end",
      {PUT(L1, 0, 8, COPIED | FAR)}},
-    {"L1 copied of nothing", AT_READ, "says it is copied but has no L2 table", {PUT(L1, 0, 8, COPIED)}},
+    {"L1 copied of nothing", AT_READ, "says it is copied but has no L2 table",
+     {PUT(L1, 0, 8, COPIED)}},
     {"L2 table is the refcount table", AT_CHECK, "also the refcount table",
      {POINT(L1, 8, 8, COPIED, REFTABLE)}},
     {"L2 table is data", AT_CHECK, "also a data cluster", {POINT(L1, 8, 8, COPIED, SHARED)}},
@@ -165,11 +171,12 @@ static const struct hostile cases[] = {
      {PUT(L2, 0, 8, COPIED | 2 | 8192)}},
     {"data reserved high bits", AT_READ, "guest cluster 0: the entry has reserved bits set",
      {PUT(L2, 0, 8, COPIED | UINT64_C(1) << 60 | 8192)}},
-    {"data off a cluster", AT_READ, "guest cluster 0: the entry refers to an offset that is not on a",
+    {"data off a cluster", AT_READ, "guest cluster 0: the entry refers to an offset that is not",
      {PUT(L2, 0, 8, COPIED | 0x1200)}},
     {"data past the end", AT_READ, "guest cluster 0: the entry refers to data past the end",
      {PUT(L2, 0, 8, COPIED | FAR)}},
-    {"data copied of nothing", AT_READ, "says it is copied but has no place", {PUT(L2, 0, 8, COPIED)}},
+    {"data copied of nothing", AT_READ, "says it is copied but has no place",
+     {PUT(L2, 0, 8, COPIED)}},
     {"compressed and copied", AT_READ, "is compressed and says it is copied",
      {PUT(L2, 0, 8, COPIED | SQUEEZED | 8192)}},
     {"compressed in the header", AT_READ, "puts compressed data into the header",
@@ -187,7 +194,8 @@ static const struct hostile cases[] = {
 
     /* what only a check sees */
     {"data is the L1 table", AT_CHECK, "also an L1 table", {POINT(L2, 0, 8, COPIED, L1)}},
-    {"data is the snapshot table", AT_CHECK, "also a data cluster", {POINT(L2, 0, 8, COPIED, SNAPSHOTS)}},
+    {"data is the snapshot table", AT_CHECK, "also a data cluster",
+     {POINT(L2, 0, 8, COPIED, SNAPSHOTS)}},
     {"data is compressed data", AT_CHECK, "also compressed data",
      {POINT(L2, 108 * 8, 8, 0, PACKED)}},
     {"refcount too low", AT_CHECK, "refcount 0, used 1 times", {PUT(REFBLOCK, 0, 2, 0)}},
@@ -197,7 +205,8 @@ static const struct hostile cases[] = {
      {PUT(REFTABLE, 0, 8, FAR)}},
     {"refcount block is an L2 table", AT_CHECK, "also a refcount block",
      {POINT(REFTABLE, 8, 8, 0, L2)}},
-    {"refcount block twice", AT_CHECK, "also a refcount block", {POINT(REFTABLE, 8, 8, 0, REFBLOCK)}},
+    {"refcount block twice", AT_CHECK, "also a refcount block",
+     {POINT(REFTABLE, 8, 8, 0, REFBLOCK)}},
     {"snapshot has the disk's L1 table", AT_CHECK, "also an L1 table",
      {POINT(SNAPSHOTS, 0, 8, 0, L1)}},
     {"copied flag on shared data", AT_CHECK, "copied flag is set, but the refcount is 2",
@@ -295,7 +304,8 @@ static int read_through(struct blk *image)
     static uint8_t buf[1 << 16];
 
     for (uint64_t at = 0; at < image->size; at += sizeof buf)
-        if (blk_read(image, at, buf, (size_t)min_u64(sizeof buf, image->size - at), &test_error) < 0)
+        if (blk_read(image, at, buf, (size_t)min_u64(sizeof buf, image->size - at),
+                     &test_error) < 0)
             return -1;
     return 0;
 }

