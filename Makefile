@@ -111,6 +111,9 @@ check-asan:
 	$(MAKE) BUILD=$(BUILD)-asan CFLAGS="-O1 -g $(SANITIZE)" LDFLAGS="$(SANITIZE)" tests
 	tests/run -x "tests/boot*" $(BUILD)-asan
 
+bench: tests
+	scripts/bench $(BUILD)
+
 FUZZ_SECONDS ?= 60
 FUZZ_SANITIZE := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
                  -fno-omit-frame-pointer

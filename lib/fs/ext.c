@@ -17,6 +17,7 @@ struct ext {
     struct ext_io io;
     struct ext_super super;
     ext2_filsys fs;
+    struct file_node map_blocks; /* indirect and extent blocks met so far, as runs */
 };
 
 /* libext2fs has numbers, the device below has sentences: the sentence wins. */
@@ -28,7 +29,7 @@ static int ext_error(struct ext *ext, errcode_t code, const char *doing, struct 
     }
     if (code == EXT2_ET_NO_MEMORY || code == ENOMEM)
         return err_set(err, CHR_E_MEMORY, "%s: out of memory", doing);
-    return err_set(err, CHR_E_DAMAGED, "%s: %s", doing, error_message(code));
+    return err_set(err, CHR_E_DAMAGED, "ext %s: %s", doing, error_message(code));
 }
 
 int ext_open(struct blk *device, struct ext **out, struct chr_error *err)
@@ -39,9 +40,11 @@ int ext_open(struct blk *device, struct ext **out, struct chr_error *err)
     if (ext == NULL || ext_super_read(device, &ext->super, err) < 0)
         return -1;
     ext_io_init(&ext->io, device);
-    code = ext2fs_open2(ext->io.name, NULL, EXT2_FLAG_64BITS, 0, 0, &ext_io_manager, &ext->fs);
+    initialize_ext2_error_table(); /* else its messages are numbers; done once by itself */
+    code = ext2fs_open2(ext->io.name, NULL, EXT2_FLAG_64BITS, 0, 0, (io_manager)&ext_io_manager,
+                        &ext->fs);
     if (code != 0)
-        return ext_error(ext, code, "cannot open the ext file system", err);
+        return ext_error(ext, code, "file system", err);
     *out = STEAL(ext);
     return 0;
 }
@@ -51,6 +54,8 @@ void ext_cleanup(struct ext **ext)
     if (*ext != NULL && (*ext)->fs != NULL)
         /* Opened for reading only: nothing is written, nothing can fail. */
         (void)ext2fs_close_free(&(*ext)->fs);
+    if (*ext != NULL)
+        free((*ext)->map_blocks.runs);
     free(*ext);
 }
 
@@ -69,12 +74,9 @@ struct map_walk {
     int result;
 };
 
-/* Take COUNT blocks at logical block FIRST, physical block START, into the map. */
-static int map_add(struct map_walk *walk, uint64_t first, uint64_t start, uint64_t count,
-                   bool unwritten)
+static int check_block(struct map_walk *walk, uint64_t start, uint64_t count)
 {
     const struct ext_super *super = &walk->ext->super;
-    uint64_t size = super->block_size;
 
     walk->seen += count;
     if (walk->seen > super->blocks)
@@ -82,6 +84,17 @@ static int map_add(struct map_walk *walk, uint64_t first, uint64_t start, uint64
     if (start < super->first_data_block || !range_within(start, count, super->blocks))
         return err_set(walk->err, CHR_E_DAMAGED, "block %" PRIu64 " is outside the file system",
                        start);
+    return 0;
+}
+
+/* Take COUNT blocks at logical block FIRST, physical block START, into the map. */
+static int map_add(struct map_walk *walk, uint64_t first, uint64_t start, uint64_t count,
+                   bool unwritten)
+{
+    uint64_t size = walk->ext->super.block_size;
+
+    if (check_block(walk, start, count) < 0)
+        return -1;
     if (first >= UINT32_MAX)
         return err_set(walk->err, CHR_E_DAMAGED, "it has a block past 4 Gi blocks");
     if (first * size >= walk->node->size)
@@ -89,6 +102,17 @@ static int map_add(struct map_walk *walk, uint64_t first, uint64_t start, uint64
     return file_node_add_run(
         walk->node,
         (struct file_run){first * size, start * size, count * size, unwritten}, walk->err);
+}
+
+/* Take a block of the map itself. */
+static int map_add_own(struct map_walk *walk, uint64_t block)
+{
+    uint64_t size = walk->ext->super.block_size;
+
+    if (check_block(walk, block, 1) < 0)
+        return -1;
+    return file_node_add_run(&walk->ext->map_blocks,
+                             (struct file_run){.off = block * size, .length = size}, walk->err);
 }
 
 static int map_one(ext2_filsys fs, blk64_t *block, e2_blkcnt_t index, blk64_t parent, int offset,
@@ -99,11 +123,9 @@ static int map_one(ext2_filsys fs, blk64_t *block, e2_blkcnt_t index, blk64_t pa
     (void)fs;
     (void)parent;
     (void)offset;
-    if (index >= 0)
-        walk->result = map_add(walk, (uint64_t)index, *block, 1, false);
-    else if (++walk->seen > walk->ext->super.blocks) /* an indirect block */
-        walk->result = err_set(walk->err, CHR_E_DAMAGED,
-                               "it has more blocks than the file system");
+    /* A negative index is an indirect block. */
+    walk->result = index >= 0 ? map_add(walk, (uint64_t)index, *block, 1, false)
+                              : map_add_own(walk, *block);
     return walk->result < 0 ? BLOCK_ABORT : 0;
 }
 
@@ -133,9 +155,8 @@ static int map_extents(struct map_walk *walk, ext2_ino_t ino)
         if ((extent.e_flags & EXT2_EXTENT_FLAGS_LEAF) != 0)
             walk->result = map_add(walk, extent.e_lblk, extent.e_pblk, extent.e_len,
                                    (extent.e_flags & EXT2_EXTENT_FLAGS_UNINIT) != 0);
-        else if (++walk->seen > walk->ext->super.blocks)
-            walk->result = err_set(walk->err, CHR_E_DAMAGED,
-                                   "it has more blocks than the file system");
+        else
+            walk->result = map_add_own(walk, extent.e_pblk);
     }
     ext2fs_extent_free(handle);
     if (walk->result < 0)
@@ -358,5 +379,56 @@ int ext_read_tree(struct ext *ext, const char *path, bool recursive, struct file
     }
     *out = tree;
     tree = (struct file_tree){0};
+    return 0;
+}
+
+/* ---- what is not of any file ---- */
+
+static int add_metadata(struct ext *ext, struct file_node *node, uint64_t start, uint64_t count,
+                        struct chr_error *err)
+{
+    uint64_t size = ext->super.block_size;
+
+    if (start == 0 && count == 0)
+        return 0;
+    if (!range_within(start, count, ext->super.blocks))
+        return err_set(err, CHR_E_DAMAGED, "a group's block %" PRIu64 " is outside the file system",
+                       start);
+    return file_node_add_run(node, (struct file_run){.off = start * size, .length = count * size},
+                             err);
+}
+
+static int add_group(struct ext *ext, dgrp_t group, struct file_node *node, struct chr_error *err)
+{
+    blk64_t super;
+    blk64_t old_descriptors;
+    blk64_t new_descriptors;
+    blk_t used;
+    uint64_t reserved = ext->fs->super->s_reserved_gdt_blocks;
+
+    (void)ext2fs_super_and_bgd_loc2(ext->fs, group, &super, &old_descriptors, &new_descriptors,
+                                    &used);
+    if ((super != 0 || group == 0) && add_metadata(ext, node, super, 1, err) < 0)
+        return -1;
+    if (old_descriptors != 0 &&
+        add_metadata(ext, node, old_descriptors, ext->fs->desc_blocks + reserved, err) < 0)
+        return -1;
+    if (new_descriptors != 0 && add_metadata(ext, node, new_descriptors, 1, err) < 0)
+        return -1;
+    if (add_metadata(ext, node, ext2fs_block_bitmap_loc(ext->fs, group), 1, err) < 0 ||
+        add_metadata(ext, node, ext2fs_inode_bitmap_loc(ext->fs, group), 1, err) < 0)
+        return -1;
+    return add_metadata(ext, node, ext2fs_inode_table_loc(ext->fs, group),
+                        ext->fs->inode_blocks_per_group, err);
+}
+
+int ext_read_metadata(struct ext *ext, struct file_node *node, struct chr_error *err)
+{
+    for (dgrp_t group = 0; group < ext->fs->group_desc_count; group++)
+        if (add_group(ext, group, node, err) < 0)
+            return -1;
+    for (size_t i = 0; i < ext->map_blocks.run_count; i++)
+        if (file_node_add_run(node, ext->map_blocks.runs[i], err) < 0)
+            return -1;
     return 0;
 }

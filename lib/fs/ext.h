@@ -42,6 +42,9 @@ struct ext_super {
 /* Whether DEVICE carries the ext magic number; says nothing about its soundness. */
 int ext_probe(struct blk *device, bool *found, struct chr_error *err);
 
+/* Whether a superblock is there in all but its magic number: a damaged ext. */
+int ext_traces(struct blk *device, bool *found, struct chr_error *err);
+
 /*
  * Read and check the superblock: geometry within the device and within what
  * the format allows, and no feature that we do not know (CHR_E_UNSUPPORTED,
@@ -66,6 +69,13 @@ const struct ext_super *ext_get_super(const struct ext *ext);
  */
 int ext_read_tree(struct ext *ext, const char *path, bool recursive, struct file_tree *tree,
                   struct chr_error *err);
+
+/*
+ * What the file system keeps for itself, as runs of NODE: superblocks, group
+ * descriptors, bitmaps and inode tables, and the indirect and extent blocks of
+ * all that was read by ext_read_tree() so far.
+ */
+int ext_read_metadata(struct ext *ext, struct file_node *node, struct chr_error *err);
 
 void ext_cleanup(struct ext **ext);
 #define AUTO_EXT CLEANUP(ext_cleanup)

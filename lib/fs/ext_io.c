@@ -29,7 +29,7 @@ static errcode_t io_open(const char *name, int flags, io_channel *out)
     if (channel == NULL)
         return ENOMEM;
     channel->magic = EXT2_ET_MAGIC_IO_CHANNEL;
-    channel->manager = &ext_io_manager;
+    channel->manager = (io_manager)&ext_io_manager;
     channel->name = strdup(name);
     channel->block_size = 1024;
     channel->refcount = 1;
@@ -127,7 +127,7 @@ static errcode_t io_flush(io_channel channel)
     return blk_flush(io->device, &io->error) < 0 ? EIO : 0;
 }
 
-struct struct_io_manager ext_io_manager = {
+const struct struct_io_manager ext_io_manager = {
     .magic = EXT2_ET_MAGIC_IO_MANAGER,
     .name = "chrimg block device",
     .open = io_open,

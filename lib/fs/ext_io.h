@@ -19,6 +19,7 @@ struct ext_io {
 
 void ext_io_init(struct ext_io *io, struct blk *device);
 
-extern struct struct_io_manager ext_io_manager;
+/* const, although libext2fs takes it without: it only reads it. */
+extern const struct struct_io_manager ext_io_manager;
 
 #endif

@@ -45,6 +45,7 @@ enum {
     INCOMPAT_FLEX_BG = 0x200,
     INCOMPAT_CSUM_SEED = 0x2000,
     INCOMPAT_LARGEDIR = 0x4000,
+    RO_COMPAT_BIGALLOC = 0x200,
 };
 
 /* What mke2fs and the kernel can have made of a disk that we can read whole. */
@@ -110,6 +111,9 @@ static int check_features(const struct ext_super *super, struct chr_error *err)
 {
     uint32_t unknown = super->incompat & ~(uint32_t)INCOMPAT_KNOWN;
 
+    /* Only-for-reading features do not change how files are found, but for this one. */
+    if ((super->ro_compat & RO_COMPAT_BIGALLOC) != 0)
+        return err_set(err, CHR_E_UNSUPPORTED, "ext feature bigalloc is not supported");
     if (unknown == 0)
         return 0;
     for (size_t i = 0; i < sizeof incompat_names / sizeof incompat_names[0]; i++)
@@ -170,6 +174,22 @@ int ext_super_read(struct blk *device, struct ext_super *out, struct chr_error *
     if (check_features(&super, err) < 0 || check_geometry(&super, device->size, err) < 0)
         return -1;
     *out = super;
+    return 0;
+}
+
+int ext_traces(struct blk *device, bool *found, struct chr_error *err)
+{
+    uint8_t buf[SUPER_SIZE];
+    struct ext_super super;
+    struct chr_error no_trace;
+
+    *found = false;
+    if (device->size < SUPER_OFFSET + SUPER_SIZE)
+        return 0;
+    if (blk_read(device, SUPER_OFFSET, buf, sizeof buf, err) < 0)
+        return -1;
+    decode(buf, &super);
+    *found = check_geometry(&super, device->size, &no_trace) == 0;
     return 0;
 }
 

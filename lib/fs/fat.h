@@ -32,6 +32,9 @@ struct fat_info {
 /* Whether DEVICE's first sector has a FAT's BPB; says nothing about the rest. */
 int fat_probe(struct blk *device, bool *found, struct chr_error *err);
 
+/* Whether the first sector, though no FAT's, still names one: a damaged boot sector. */
+int fat_traces(struct blk *device, bool *found, struct chr_error *err);
+
 /*
  * Read everything: BPB, both FATs (which must be equal), every folder and
  * every chain.  Loops, cross links, clusters outside, chains shorter or longer

@@ -72,6 +72,21 @@ int fat_probe(struct blk *device, bool *found, struct chr_error *err)
     return 0;
 }
 
+int fat_traces(struct blk *device, bool *found, struct chr_error *err)
+{
+    uint8_t sector[512];
+
+    *found = false;
+    if (device->size < sizeof sector)
+        return 0;
+    if (blk_read(device, 0, sector, sizeof sector, err) < 0)
+        return -1;
+    /* The kind's name stands at 54 (FAT12, FAT16) or 82 (FAT32), behind the mark 0x29. */
+    *found = memcmp(sector + 54, "FAT1", 4) == 0 || memcmp(sector + 82, "FAT32", 5) == 0 ||
+             (sector[38] == 0x29 && sector[21] >= 0xF0);
+    return 0;
+}
+
 static void copy_label(const uint8_t *p, char *label)
 {
     size_t length = FAT_LABEL_SIZE - 1;

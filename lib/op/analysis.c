@@ -15,6 +15,7 @@ void analysis_free(struct analysis **analysis)
     if (a == NULL)
         return;
     file_tree_release(&a->tree);
+    free(a->metadata.runs);
     blk_cleanup(&a->window);
     table_free(&a->table);
     free(a);
@@ -37,7 +38,9 @@ static int read_ext_tree(struct analysis *a, struct chr_error *err)
     if (ext_open(a->window, &ext, err) < 0)
         return -1;
     a->super = *ext_get_super(ext);
-    return ext_read_tree(ext, "", true, &a->tree, err);
+    if (ext_read_tree(ext, "", true, &a->tree, err) < 0)
+        return -1;
+    return ext_read_metadata(ext, &a->metadata, err);
 }
 
 /* The file that a kernel without a file system becomes, with the folders above it. */
@@ -67,10 +70,38 @@ static int add_kernel_file(struct file_tree *tree, const struct raw_kernel *kern
                              err);
 }
 
+/*
+ * A kernel is looked for only where there is truly no file system: a FAT or ext
+ * that is merely damaged still has files to lose.
+ */
+static int check_no_traces(struct analysis *a, struct chr_error *err)
+{
+    char type[PROBE_TYPE_SIZE];
+    bool traces;
+
+    if (fat_traces(a->window, &traces, err) < 0)
+        return -1;
+    if (traces)
+        return err_set(err, CHR_E_DAMAGED, "FAT: there are traces of one, but the parameters in "
+                       "its boot sector are damaged");
+    if (ext_traces(a->window, &traces, err) < 0)
+        return -1;
+    if (traces)
+        return err_set(err, CHR_E_DAMAGED, "ext: there are traces of one, but its superblock has no "
+                       "magic number");
+    if (probe_blkid(a->window, type, err) < 0)
+        return -1;
+    return type[0] == '\0' ? 0
+                           : err_set(err, CHR_E_UNSUPPORTED,
+                                     "libblkid finds %s on it, which chrimg does not know", type);
+}
+
 static int read_raw_tree(struct analysis *a, struct chr_error *err)
 {
     struct raw_kernel kernel;
 
+    if (check_no_traces(a, err) < 0)
+        return -1;
     if (probe_find_kernel(a->window, &kernel, err) < 0)
         return -1;
     a->contents = CHR_CONTENTS_KERNEL;

@@ -20,6 +20,7 @@ struct analysis {
     struct ext_super super;  /* CHR_CONTENTS_EXT */
     struct fat_info fat;     /* CHR_CONTENTS_FAT */
     struct file_tree tree;   /* both; for CHR_CONTENTS_KERNEL the tree it will become */
+    struct file_node metadata; /* CHR_CONTENTS_EXT: runs that no file may have */
     bool readable;           /* the tree was read; else `problem` says why not */
     struct chr_error problem;
     const struct file_node *loader; /* EFI/BOOT/BOOT*.EFI, or NULL */

@@ -168,6 +168,7 @@ static bool is_second_name(const struct file_tree *tree, size_t index)
     return false;
 }
 
+/* Each sector of NODE becomes owned; one that is already makes the image a damaged one. */
 static int claim_sectors(const struct file_node *node, uint8_t *owned, uint64_t sectors,
                          struct chr_error *err)
 {
@@ -178,10 +179,20 @@ static int claim_sectors(const struct file_node *node, uint8_t *owned, uint64_t 
         for (uint64_t sector = first; sector < end; sector++)
             if (owned[sector]++ != 0)
                 return err_set(err, CHR_E_DAMAGED,
-                               "%s: its block at offset %" PRIu64 " belongs to another file too",
+                               "%s: its block at offset %" PRIu64
+                               " belongs to another file, or to the file system, too",
                                node->path, sector * FAT_SECTOR);
     }
     return 0;
+}
+
+/* Groups may share what they keep for themselves; no file may have it. */
+static void claim_metadata(const struct file_node *metadata, uint8_t *owned, uint64_t sectors)
+{
+    for (size_t i = 0; i < metadata->run_count; i++)
+        for (uint64_t k = 0; k < metadata->runs[i].length / FAT_SECTOR; k++)
+            if (metadata->runs[i].off / FAT_SECTOR + k < sectors)
+                owned[metadata->runs[i].off / FAT_SECTOR + k] = 1;
 }
 
 /* One block of two files: the file system is damaged, and must not be described anew. */
@@ -192,6 +203,7 @@ static int check_no_block_shared(const struct analysis *a, struct chr_error *err
 
     if (owned == NULL)
         return -1;
+    claim_metadata(&a->metadata, owned, sectors);
     for (size_t i = 0; i < a->tree.count; i++)
         if (!is_second_name(&a->tree, i) &&
             claim_sectors(&a->tree.nodes[i], owned, sectors, err) < 0)

@@ -175,13 +175,8 @@ static int take_mbr(struct table *table, struct chr_error *err)
 
         if (mbr_entry_empty(entry) || entry->type == MBR_TYPE_GPT_PROTECTIVE)
             continue;
-        if (mbr_entry_extended(entry)) {
-            if (findings_add(&table->findings, CHR_WARNING, "mbr-extended", err,
-                             "MBR: entry %d is an extended partition; what it holds is not read",
-                             i + 1) < 0)
-                return -1;
-            continue;
-        }
+        if (mbr_entry_extended(entry))
+            continue; /* find_extended() says so */
         if (entry->first_lba == 0 || entry->sectors == 0 || end > table->disk_sectors)
             return outside(err,
                            "MBR: partition %d (LBA %" PRIu32 ", %" PRIu32
@@ -199,6 +194,30 @@ static int take_mbr(struct table *table, struct chr_error *err)
     return 0;
 }
 
+static int find_extended(struct table *table, struct chr_error *err)
+{
+    for (int i = 0; table->has_mbr && i < MBR_ENTRIES; i++)
+        if (mbr_entry_extended(&table->mbr.entries[i]) &&
+            findings_add(&table->findings, CHR_WARNING, "mbr-extended", err,
+                         "MBR: entry %d is an extended partition; what it holds is not read",
+                         i + 1) < 0)
+            return -1;
+    return 0;
+}
+
+/* A usable range that no disk has; where the backup goes is known without it. */
+static int find_usable_range(struct table *table, struct chr_error *err)
+{
+    const struct gpt *gpt = table_gpt(table);
+
+    if (gpt == NULL || gpt->header.last_usable < table->disk_sectors)
+        return 0;
+    return findings_add(&table->findings, CHR_WARNING, "gpt-usable-range", err,
+                        "GPT: its usable range ends at LBA %" PRIu64
+                        ", behind the disk of %" PRIu64 " sectors",
+                        gpt->header.last_usable, table->disk_sectors);
+}
+
 /*
  * Ends one too high (RouterOS 7.15 to 7.18): a partition that runs into the
  * next one, or into the backup's entries, ends where the MBR says, else right
@@ -213,7 +232,7 @@ static int mend_ends(struct table *table, struct chr_error *err)
         const struct mbr_entry *mbr = p->mbr_slot >= 0 ? &table->mbr.entries[p->mbr_slot] : NULL;
         bool last = i + 1 == table->partition_count;
         uint64_t limit = !last        ? table->partitions[i + 1].first_lba
-                         : gpt != NULL ? gpt->header.last_usable + 1
+                         : gpt != NULL ? min_u64(gpt->header.last_usable, table->disk_sectors - 1) + 1
                                        : table->disk_sectors;
 
         if (p->last_lba < limit)
@@ -370,7 +389,7 @@ int table_read(struct blk *disk, struct table **out, struct chr_error *err)
     if (read_copy(disk, GPT_PRIMARY_LBA, &table->primary, err) < 0 ||
         check_sector_size(disk, table, err) < 0 || read_backup(disk, table, err) < 0 ||
         find_copy_problems(table, err) < 0 || choose_source(table, err) < 0 ||
-        mend_ends(table, err) < 0)
+        find_extended(table, err) < 0 || find_usable_range(table, err) < 0 || mend_ends(table, err) < 0)
         return -1;
     if (table->partition_count == 0)
         return err_set(err, CHR_E_DAMAGED, "the partition table has no partitions");

@@ -1,7 +1,7 @@
 /*
  * Compressed clusters, and the early answer for those that will not get smaller:
  * most of a CHR image is packages and kernels that are compressed already, and
- * deflate takes longest over exactly these.
+ * deflate takes longest over exactly these.  (zstd sees it faster than we could.)
  */
 #include "qcow2/codec.h"
 
@@ -143,6 +143,9 @@ static int compress_zlib(struct codec *codec, const uint8_t *in, size_t len, uin
 {
     z_stream *z = &codec->deflate;
 
+    *out_len = 0;
+    if (looks_incompressible(in, len))
+        return 0;
     if (start_deflate(codec, err) < 0)
         return -1;
     z->next_in = (Bytef *)(uintptr_t)in; /* zlib only reads it */
@@ -234,9 +237,6 @@ static int decompress_zstd(struct codec *codec, const uint8_t *in, size_t in_len
 int codec_compress(struct codec *codec, const uint8_t *in, size_t len, uint8_t *out,
                    size_t *out_len, struct chr_error *err)
 {
-    *out_len = 0;
-    if (looks_incompressible(in, len))
-        return 0;
     if (codec->type == QCOW2_ZSTD)
         return compress_zstd(codec, in, len, out, out_len, err);
     return compress_zlib(codec, in, len, out, out_len, err);

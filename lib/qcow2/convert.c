@@ -6,6 +6,7 @@
  */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -36,8 +37,8 @@ struct job {
     uint64_t number; /* the first one */
     uint64_t count;
     uint8_t *data;
-    uint8_t *packed;   /* where they are compressed: each at its own place in a copy of data */
-    int64_t *results;  /* one for each */
+    uint8_t *packed; /* where they are compressed: each at its own place in a copy of data */
+    int64_t *results; /* one for each */
 };
 
 struct conversion {

@@ -3,7 +3,6 @@
  */
 #include "qcow2/image.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/bytes.h"

@@ -386,4 +386,5 @@ void refcount_committed(struct image *image)
            image->reftable.count * sizeof *image->reftable.entries);
     image->next_free = min_u64(image->next_free, image->lowest_freed);
     image->lowest_freed = UINT64_MAX;
+    image->bad_blocks = 0; /* they are not in the table that was written */
 }

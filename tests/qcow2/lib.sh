@@ -104,13 +104,16 @@ mixed_content() {
     done
 }
 
-# Endless bytes that do not compress, by number.
+# Bytes that do not compress, some 160000 of them, by number.
 stream() {
-    head -c 1G /dev/zero | openssl enc -aes-128-ctr -K "$(printf '%032x' "$1")" \
-        -iv 00000000000000000000000000000000 2>/dev/null
+    seq "${1}000000" 3 "${1}300000" | gzip -9n
 }
 
-# What stands in the folder, to see that nothing was left.
+# What stands in the folder, to see that nothing was left or changed: a write to a file
+# would show in its times.
+state_here() {
+    find . -mindepth 1 -maxdepth 1 -printf '%f %s bytes, inode %i, %T@, %C@\n' | LC_ALL=C sort
+}
 names_here() {
     find . -mindepth 1 -maxdepth 1 -printf '%f\n' | LC_ALL=C sort | tr '\n' ' '
 }

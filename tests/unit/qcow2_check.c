@@ -155,10 +155,18 @@ static void wrong_refcounts_are_rebuilt(void **state)
 
 static void lost_refcount_blocks_are_rebuilt(void **state)
 {
+    struct qcow2_check_report report;
+    struct blk *image;
+
     (void)state;
     make_image();
     put_be64(rig.bytes + be64(rig.bytes + 48), UINT64_C(1) << 40);
-    repair(QCOW2_REPAIR_ALL, 0);
+    image = open_for_repair();
+    assert_ok(qcow2_repair(image, QCOW2_REPAIR_ALL, &report, &test_error));
+    assert_true(report.corruptions != 0);
+    assert_ok(qcow2_check(image, &report, &test_error));
+    assert_int_equal(report.corruptions + report.leaks, 0);
+    assert_ok(blk_close(image, &test_error));
     assert_counts(0, 0);
     assert_contents();
 }

@@ -2,6 +2,9 @@
  * qemu-img and qemu-io as judges: what they make we read, what we write they find
  * sound and equal, and both take turns at snapshots of one image.
  */
+#include <sys/resource.h>
+#include <sys/wait.h>
+
 #include "qcow2_test.h"
 
 static void skip_without_qemu(void)
@@ -371,6 +374,49 @@ static void stores_random_bytes_plain(void **state)
     must_run("qemu-img check m.qcow2 | grep -q '0.00%% compressed'");
 }
 
+/* In a process of its own, whose memory is counted: convert, open for writing, snapshot. */
+static int work_on_a_terabyte(void)
+{
+    struct qcow2_create_options options = {.compress = true};
+    struct rusage usage;
+    struct blk *image;
+
+    convert("big.raw", "big.qcow2", &options);
+    image = open_image("big.qcow2", true, NULL);
+    assert_ok(blk_write(image, UINT64_C(3) << 38, "x", 1, &test_error));
+    assert_ok(qcow2_snapshot_create(image, "s", 1, 0, &test_error));
+    assert_ok(blk_close(image, &test_error));
+    if (getrusage(RUSAGE_SELF, &usage) < 0)
+        return 1;
+    print_message("# %ld KiB at most\n", usage.ru_maxrss);
+#if defined(__SANITIZE_ADDRESS__)
+    return 0;
+#else
+    return usage.ru_maxrss < 64 * 1024 ? 0 : 1;
+#endif
+}
+
+static void a_terabyte_costs_what_its_data_costs(void **state)
+{
+    pid_t child;
+    int status;
+
+    (void)state;
+    skip_without_qemu();
+    must_run("truncate -s 1T big.raw");
+    for (unsigned i = 0; i < 64; i++)
+        must_run("head -c 1000000 $(command -v qemu-img) | "
+                 "dd of=big.raw bs=1M seek=%u conv=notrunc", i * 16001);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(work_on_a_terabyte());
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    must_run("qemu-img check big.qcow2");
+    must_run("rm -f big.raw big.qcow2");
+}
+
 /* ---- snapshots by turns ---- */
 
 enum { SNAPSHOTS = 5, STEPS = 120 };
@@ -625,6 +671,7 @@ int main(void)
         cmocka_unit_test(makes_the_same_with_any_threads),
         cmocka_unit_test(makes_empty_images),
         cmocka_unit_test(stores_random_bytes_plain),
+        cmocka_unit_test(a_terabyte_costs_what_its_data_costs),
         cmocka_unit_test(takes_turns_at_snapshots),
         cmocka_unit_test(numbers_snapshots_as_qemu),
         cmocka_unit_test(keeps_vm_state),
