@@ -82,12 +82,12 @@ static int check_no_traces(struct analysis *a, struct chr_error *err)
     if (fat_traces(a->window, &traces, err) < 0)
         return -1;
     if (traces)
-        return err_set(err, CHR_E_DAMAGED, "FAT: there are traces of one, but the parameters in "
+        return err_set(err, CHR_E_DAMAGED, "FAT: traces of a file system, but the parameters in "
                        "its boot sector are damaged");
     if (ext_traces(a->window, &traces, err) < 0)
         return -1;
     if (traces)
-        return err_set(err, CHR_E_DAMAGED, "ext: there are traces of one, but its superblock has no "
+        return err_set(err, CHR_E_DAMAGED, "ext: traces of a file system, but its superblock has no "
                        "magic number");
     if (probe_blkid(a->window, type, err) < 0)
         return -1;
