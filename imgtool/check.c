@@ -75,29 +75,36 @@ static int check(const char *path, enum chr_repair repair, bool json)
     return status;
 }
 
+struct arguments {
+    enum chr_repair repair;
+    bool json;
+};
+
+static int take_option(const struct command *command, int option, void *arguments_)
+{
+    struct arguments *arguments = arguments_;
+
+    if (option == OPTION_JSON)
+        arguments->json = true;
+    else if (strcmp(optarg, "leaks") == 0)
+        arguments->repair = CHR_REPAIR_LEAKS;
+    else if (strcmp(optarg, "all") == 0)
+        arguments->repair = CHR_REPAIR_ALL;
+    else
+        return usage_error(command, "--repair is leaks or all, not %s", optarg);
+    return EXIT_DONE;
+}
+
 static int run(const struct command *command, int argc, char **argv)
 {
-    enum chr_repair repair = CHR_REPAIR_NONE;
+    struct arguments arguments = {0};
     const char *path;
-    bool json = false;
-    int status = EXIT_DONE;
-    int option;
+    int status;
 
-    while ((option = next_option(command, argc, argv, ":h", long_options, &status)) !=
-           OPTIONS_OVER) {
-        if (option == OPTIONS_STOP)
-            return status;
-        if (option == OPTION_JSON)
-            json = true;
-        else if (strcmp(optarg, "leaks") == 0)
-            repair = CHR_REPAIR_LEAKS;
-        else if (strcmp(optarg, "all") == 0)
-            repair = CHR_REPAIR_ALL;
-        else
-            return usage_error(command, "--repair is leaks or all, not %s", optarg);
-    }
+    if (!take_options(command, argc, argv, ":h", long_options, take_option, &arguments, &status))
+        return status;
     path = image_argument(command, argc, argv, &status);
-    return path == NULL ? status : check(path, repair, json);
+    return path == NULL ? status : check(path, arguments.repair, arguments.json);
 }
 
 const struct command command_check = {

@@ -54,8 +54,9 @@ static int take_preallocation(const struct command *command, const char *value,
     return usage_error(command, "--preallocation is off, metadata or full, not %s", value);
 }
 
-static int take_option(const struct command *command, int option, struct arguments *arguments)
+static int take_option(const struct command *command, int option, void *arguments_)
 {
+    struct arguments *arguments = arguments_;
     uint64_t number;
 
     switch (option) {
@@ -114,18 +115,12 @@ static int run(const struct command *command, int argc, char **argv)
                                               .progress_context = (void *)"converting"}};
     struct chr_convert_report report;
     struct chr_error err;
-    int status = EXIT_DONE;
-    int option;
+    int status;
     int result;
 
-    while ((option = next_option(command, argc, argv, ":O:c::fh", long_options, &status)) !=
-           OPTIONS_OVER) {
-        if (option == OPTIONS_STOP)
-            return status;
-        status = take_option(command, option, &arguments);
-        if (status != 0)
-            return status;
-    }
+    if (!take_options(command, argc, argv, ":O:c::fh", long_options, take_option, &arguments,
+                      &status))
+        return status;
     if (argc - optind != 2)
         return usage_error(command, argc - optind < 2 ? "name a source and a destination"
                                                       : "one source, one destination");

@@ -50,33 +50,41 @@ static int extract(const char *path, const struct chr_extract_options *options, 
     return result < 0 ? report_error(&err) : print_report(options, &report, json);
 }
 
+struct arguments {
+    struct chr_extract_options options;
+    bool json;
+};
+
+static int take_option(const struct command *command, int option, void *arguments_)
+{
+    struct arguments *arguments = arguments_;
+
+    (void)command;
+    if (option == 'o')
+        arguments->options.folder = optarg;
+    else if (option == OPTION_RAW)
+        arguments->options.raw = optarg;
+    else if (option == 'f')
+        arguments->options.force = true;
+    else
+        arguments->json = true;
+    return EXIT_DONE;
+}
+
 static int run(const struct command *command, int argc, char **argv)
 {
-    struct chr_extract_options options = {0};
+    struct arguments arguments = {0};
     const char *path;
-    bool json = false;
-    int status = EXIT_DONE;
-    int option;
+    int status;
 
-    while ((option = next_option(command, argc, argv, ":o:fh", long_options, &status)) !=
-           OPTIONS_OVER) {
-        if (option == OPTIONS_STOP)
-            return status;
-        if (option == 'o')
-            options.folder = optarg;
-        else if (option == OPTION_RAW)
-            options.raw = optarg;
-        else if (option == 'f')
-            options.force = true;
-        else
-            json = true;
-    }
+    if (!take_options(command, argc, argv, ":o:fh", long_options, take_option, &arguments, &status))
+        return status;
     path = image_argument(command, argc, argv, &status);
     if (path == NULL)
         return status;
-    if (options.folder == NULL && options.raw == NULL)
+    if (arguments.options.folder == NULL && arguments.options.raw == NULL)
         return usage_error(command, "say where to: -o FOLDER, or --raw FILE");
-    return extract(path, &options, json);
+    return extract(path, &arguments.options, arguments.json);
 }
 
 const struct command command_extract = {

@@ -35,8 +35,9 @@ static bool choose(const char *value, const char *first, const char *second, boo
 }
 
 /* 0, or the exit code when the command line was help or wrong. */
-static int take_option(const struct command *command, int option, struct arguments *arguments)
+static int take_option(const struct command *command, int option, void *arguments_)
 {
+    struct arguments *arguments = arguments_;
     bool second;
 
     switch (option) {
@@ -141,7 +142,7 @@ static void print_clusters(const struct chr_fatten_report *report)
         return;
     }
     (void)snprintf(text, sizeof text,
-                   "FAT16 \"%s\", %u file%s, clusters of %s: %u kept on their sectors, %u moved",
+                   "FAT16 \"%s\", %u file%s, clusters of %s: %u kept in place, %u moved",
                    report->label, report->files, report->files == 1 ? "" : "s",
                    ui_size(report->cluster_size, size), report->kept_clusters,
                    report->moved_clusters);
@@ -169,18 +170,12 @@ static int run(const struct command *command, int argc, char **argv)
                                               .progress_context = (void *)"writing"}};
     struct chr_fatten_report report;
     struct chr_error err;
-    int status = EXIT_DONE;
-    int option;
+    int status;
     int result;
 
-    while ((option = next_option(command, argc, argv, ":o:c::fnh", long_options, &status)) !=
-           OPTIONS_OVER) {
-        if (option == OPTIONS_STOP)
-            return status;
-        status = take_option(command, option, &arguments);
-        if (status != 0)
-            return status;
-    }
+    if (!take_options(command, argc, argv, ":o:c::fnh", long_options, take_option, &arguments,
+                      &status))
+        return status;
     arguments.image = image_argument(command, argc, argv, &status);
     if (arguments.image == NULL)
         return status;

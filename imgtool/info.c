@@ -33,25 +33,33 @@ static int inspect(const char *path, unsigned flags, bool json)
     return status;
 }
 
+struct arguments {
+    unsigned flags;
+    bool json;
+};
+
+static int take_option(const struct command *command, int option, void *arguments_)
+{
+    struct arguments *arguments = arguments_;
+
+    (void)command;
+    if (option == OPTION_JSON)
+        arguments->json = true;
+    else
+        arguments->flags |= CHR_OPEN_FORCE_SHARE;
+    return EXIT_DONE;
+}
+
 static int run(const struct command *command, int argc, char **argv)
 {
+    struct arguments arguments = {0};
     const char *path;
-    unsigned flags = 0;
-    bool json = false;
-    int status = EXIT_DONE;
-    int option;
+    int status;
 
-    while ((option = next_option(command, argc, argv, ":Uh", long_options, &status)) !=
-           OPTIONS_OVER) {
-        if (option == OPTIONS_STOP)
-            return status;
-        if (option == OPTION_JSON)
-            json = true;
-        else
-            flags |= CHR_OPEN_FORCE_SHARE;
-    }
+    if (!take_options(command, argc, argv, ":Uh", long_options, take_option, &arguments, &status))
+        return status;
     path = image_argument(command, argc, argv, &status);
-    return path == NULL ? status : inspect(path, flags, json);
+    return path == NULL ? status : inspect(path, arguments.flags, arguments.json);
 }
 
 const struct command command_info = {

@@ -22,7 +22,7 @@ static const struct command *const commands[] = {
 static void show_overview(FILE *to)
 {
     (void)fprintf(to, "usage: chrimg COMMAND [OPTIONS] IMG\n\n"
-                      "Disk images of MikroTik RouterOS CHR: made to boot with UEFI, converted, snapshotted.\n\n");
+                      "Disk images of MikroTik RouterOS CHR: UEFI boot, conversion, snapshots.\n\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++)
         (void)fprintf(to, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
     (void)fprintf(to, "\n`chrimg COMMAND --help` shows a command's options, `man chrimg` all of it.\n");
@@ -48,28 +48,35 @@ int usage_error(const struct command *command, const char *format, ...)
     return EXIT_USAGE;
 }
 
-int next_option(const struct command *command, int argc, char **argv, const char *short_options,
-                const struct option *long_options, int *status)
+static int wrong_option(const struct command *command, int option, const char *word)
+{
+    if (option == ':')
+        return usage_error(command, "%s wants a value", word);
+    if (optopt > ' ' && optopt < 127 && word[1] != '-')
+        return usage_error(command, "there is no option -%c", optopt);
+    return usage_error(command, "there is no option %s", word);
+}
+
+bool take_options(const struct command *command, int argc, char **argv, const char *short_options,
+                  const struct option *long_options, take_option_fn *take, void *arguments,
+                  int *status)
 {
     int option;
 
     opterr = 0;
-    option = getopt_long(argc, argv, short_options, long_options, NULL);
-    if (option == OPTION_HELP) {
-        *status = show_help(command);
-        return OPTIONS_STOP;
+    *status = EXIT_DONE;
+    while ((option = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
+        if (option == OPTION_HELP) {
+            *status = show_help(command);
+            return false;
+        }
+        *status = option == ':' || option == '?'
+                      ? wrong_option(command, option, argv[optind - 1])
+                      : take(command, option, arguments);
+        if (*status != EXIT_DONE)
+            return false;
     }
-    if (option == ':') {
-        *status = usage_error(command, "%s wants a value", argv[optind - 1]);
-        return OPTIONS_STOP;
-    }
-    if (option == '?') {
-        *status = optopt > ' ' && optopt < 127 && argv[optind - 1][1] != '-'
-                      ? usage_error(command, "there is no option -%c", optopt)
-                      : usage_error(command, "there is no option %s", argv[optind - 1]);
-        return OPTIONS_STOP;
-    }
-    return option;
+    return true;
 }
 
 const char *image_argument(const struct command *command, int argc, char **argv, int *status)

@@ -225,8 +225,9 @@ static int take_action(const struct command *command, int action, struct argumen
     return 0;
 }
 
-static int take_option(const struct command *command, int option, struct arguments *arguments)
+static int take_option(const struct command *command, int option, void *arguments_)
 {
+    struct arguments *arguments = arguments_;
     switch (option) {
     case OPTION_NO_KEEP:
         arguments->no_keep = true;
@@ -277,17 +278,11 @@ static int take_arguments(const struct command *command, int argc, char **argv,
 static int run(const struct command *command, int argc, char **argv)
 {
     struct arguments arguments = {0};
-    int status = EXIT_DONE;
-    int option;
+    int status;
 
-    while ((option = next_option(command, argc, argv, ":c:la:d:Uh", long_options, &status)) !=
-           OPTIONS_OVER) {
-        if (option == OPTIONS_STOP)
-            return status;
-        status = take_option(command, option, &arguments);
-        if (status != 0)
-            return status;
-    }
+    if (!take_options(command, argc, argv, ":c:la:d:Uh", long_options, take_option, &arguments,
+                      &status))
+        return status;
     if (arguments.action == 0)
         arguments.action = 'l';
     status = take_arguments(command, argc, argv, &arguments);

@@ -42,13 +42,14 @@ int usage_error(const struct command *command, const char *format, ...)
 int show_help(const struct command *command);
 
 /*
- * getopt_long() for a command: argv[0] is its name.  Help and wrong options are
- * dealt with here: then *STATUS is the exit code, and the result is -2.
+ * Read a command's options (argv[0] is its name): TAKE gets each one and returns
+ * 0, or the exit code to stop with.  Help and unknown options are dealt with
+ * here.  False when the command is over: *STATUS is its exit code then.
  */
-int next_option(const struct command *command, int argc, char **argv, const char *short_options,
-                const struct option *long_options, int *status);
-#define OPTIONS_OVER (-1)
-#define OPTIONS_STOP (-2)
+typedef int take_option_fn(const struct command *command, int option, void *arguments);
+bool take_options(const struct command *command, int argc, char **argv, const char *short_options,
+                  const struct option *long_options, take_option_fn *take, void *arguments,
+                  int *status);
 
 /* The one image argument; NULL, and *STATUS set, when there is none or more than one. */
 const char *image_argument(const struct command *command, int argc, char **argv, int *status);

@@ -289,8 +289,8 @@ static void test_a_smaller_root_folder_saves_a_block(void **state)
 
 static void test_aliases_are_unique(void **state)
 {
-    static const char *const names[] = {"longfilename1", "longfilename2", "LONGFI~1", "longfilename3",
-                                        "LONGFI~2.", "a+b", "a=b", "A_B~1", "a_b"};
+    static const char *const names[] = {"longfilename1", "longfilename2", "LONGFI~1",
+                                        "longfilename3", "a+b", "a=b", "A_B~1", "a_b"};
     struct dice dice = {2};
     struct tree_maker m = {.dice = &dice};
     struct fat_plan plan;
@@ -299,8 +299,7 @@ static void test_aliases_are_unique(void **state)
     (void)state;
     (void)add_node(&m, 0, "", FILE_FOLDER);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (i != 4)
-            (void)add_node(&m, 0, names[i], FILE_REGULAR);
+        (void)add_node(&m, 0, names[i], FILE_REGULAR);
     for (unsigned i = 0; i < 150; i++) {
         char name[32];
 
@@ -368,7 +367,8 @@ static void test_files_that_fat_cannot_hold(void **state)
     struct tree_maker m = {.dice = &dice};
 
     (void)state;
-    refuse_node(FILE_SYMLINK, 0, "link", CHR_E_REFUSED, "EFI/link: FAT cannot hold a symbolic link");
+    refuse_node(FILE_SYMLINK, 0, "link", CHR_E_REFUSED,
+                "EFI/link: FAT cannot hold a symbolic link");
     refuse_node(FILE_OTHER, 0, "fifo", CHR_E_REFUSED, "EFI/fifo: FAT cannot hold a device");
     refuse_node(FILE_REGULAR, UINT64_C(1) << 32, "big", CHR_E_REFUSED,
                 "EFI/big: FAT cannot hold a file of 4294967296 bytes");

@@ -112,8 +112,8 @@ static inline void add_file(struct tree_maker *m, size_t parent, const char *nam
 /* A name that FAT takes; the number makes it unlike the others. */
 static inline const char *random_name(struct dice *dice, unsigned number, char *name, size_t size)
 {
-    static const char *const stems[] = {"MAP",     "file",       "A long name with spaces ",
-                                        "b+c=d,",  ".hidden",    "\xC3\xBC" "ber\xE2\x82\xAC",
+    static const char *const stems[] = {"MAP",     "file",    "A long name with spaces ",
+                                        "b+c=d,",  ".hidden", "H\xC3\xBClle\xE2\x82\xAC",
                                         "BOOTX64", "longfilename"};
     static const char *const ends[] = {"", ".EFI", ".txt", ".tar.gz"};
 
