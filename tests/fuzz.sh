@@ -1,11 +1,9 @@
 #!/usr/bin/env bash
 # The fuzz targets, on their seeds and on all that once broke one.
 . "$(dirname "$0")/lib.sh"
-needs_tool mke2fs mkfs.fat mcopy sgdisk zip xxd
+needs_tool mke2fs mkfs.fat mcopy sgdisk zip xxd qemu-img
 
 check "the seeds can be made" "$SRC/tests/fuzz/seeds" seeds
-check "and once more" "$SRC/tests/fuzz/seeds" twins
-check "which gives the same" diff -r seeds twins
 for source in "$SRC"/tests/fuzz/*.c; do
     target=$(basename "$source" .c)
     for file in seeds/"$target"/*; do

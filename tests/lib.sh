@@ -46,7 +46,7 @@ trap 'exit 130' INT TERM HUP
 cd "$WORK" || exit 1
 
 # Programs built with sanitizers end with a status that no test expects.
-export ASAN_OPTIONS=${ASAN_OPTIONS:-exitcode=86}
+export ASAN_OPTIONS=${ASAN_OPTIONS:-exitcode=86:allocator_may_return_null=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:exitcode=86}
 
 # Whether FILE was built with AddressSanitizer (which wants address space without limit).

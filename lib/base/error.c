@@ -58,11 +58,13 @@ int err_context(struct chr_error *err, const char *format, ...)
     va_list args;
     char text[CHR_MESSAGE_SIZE];
     char message[CHR_MESSAGE_SIZE];
+    size_t length;
 
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (strncmp(err->message, text, strlen(text)) == 0)
+    length = strlen(text);
+    if (strncmp(err->message, text, length) == 0 && strchr(": ", err->message[length]) != NULL)
         return -1; /* the place that knew has said it already */
     memcpy(message, err->message, sizeof message);
     (void)snprintf(err->message, sizeof err->message, "%.400s: %.600s", text, message);

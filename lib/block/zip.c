@@ -77,8 +77,7 @@ static int fill_input(struct zip_blk *zip, struct state *state, struct chr_error
 
     if (zip->input_owner == state && state->z.avail_in > 0)
         return 0;
-    if (len == 0)
-        return err_set(err, CHR_E_DAMAGED, "%s: its compressed data ends too early", zip->name);
+    /* At the end there may be output that zlib still holds back. */
     if (blk_read(zip->archive, zip->data_off + state->in_off, zip->input, len, err) < 0)
         return -1;
     zip->input_owner = state;
@@ -102,6 +101,8 @@ static int inflate_into(struct zip_blk *zip, struct state *state, uint8_t *buf, 
         before = state->z.avail_in;
         code = inflate(&state->z, Z_NO_FLUSH);
         state->in_off += before - state->z.avail_in;
+        if (code == Z_BUF_ERROR)
+            return err_set(err, CHR_E_DAMAGED, "%s: its compressed data ends too early", zip->name);
         if (code != Z_OK && !(code == Z_STREAM_END && state->z.avail_out == 0))
             return err_set(err, CHR_E_DAMAGED, "%s: its compressed data is damaged at byte %" PRIu64
                            " (%s)", zip->name, state->in_off,
@@ -390,11 +391,25 @@ static int find_member(const char *path, struct member *member, uint64_t *data_o
     return result;
 }
 
+/* Stored bytes are read in any order, so their CRC is counted here, once. */
+static int check_stored(struct zip_blk *zip, struct chr_error *err)
+{
+    for (uint64_t off = 0; off < zip->blk.size; off += INPUT_SIZE) {
+        size_t len = (size_t)min_u64(INPUT_SIZE, zip->blk.size - off);
+
+        if (blk_read(zip->archive, zip->data_off + off, zip->input, len, err) < 0)
+            return -1;
+        zip->crc = (uint32_t)crc32(zip->crc, zip->input, (uInt)len);
+    }
+    return finish(zip, err);
+}
+
 static int open_member(struct zip_blk *zip, const char *path, struct chr_error *err)
 {
     struct member member = {0};
 
-    if (find_member(path, &member, &zip->data_off, err) < 0)
+    if (raw_open(path, RAW_READ, &zip->archive, err) < 0 ||
+        find_member(path, &member, &zip->data_off, err) < 0)
         return -1;
     zip->blk.size = member.info.uncompressed_size;
     zip->compressed_size = member.info.compressed_size;
@@ -405,12 +420,13 @@ static int open_member(struct zip_blk *zip, const char *path, struct chr_error *
     zip->span = max_u64(MIN_SPAN, round_up(zip->blk.size / MAX_CHECKPOINTS + 1, PIECE_SIZE));
     zip->name = mem_strdup(member.name, err);
     zip->zero_pieces = mem_new(1, (size_t)(zip->blk.size / PIECE_SIZE + 1), err);
-    if (zip->name == NULL || zip->zero_pieces == NULL ||
-        raw_open(path, RAW_READ, &zip->archive, err) < 0)
+    if (zip->name == NULL || zip->zero_pieces == NULL)
         return -1;
     if (!range_within(zip->data_off, zip->compressed_size, zip->archive->size))
         return err_set(err, CHR_E_DAMAGED, "%s: the archive ends in the middle of %s", path,
                        zip->name);
+    if (zip->stored)
+        return check_stored(zip, err);
     if (inflateInit2(&zip->front.z, -MAX_WBITS) != Z_OK)
         return err_set(err, CHR_E_MEMORY, "out of memory for a decompressor");
     zip->front.valid = true;

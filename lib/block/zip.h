@@ -13,7 +13,8 @@ bool zip_probe(const uint8_t *head, size_t len);
  * Open the one image in the archive PATH: its only file, or its only *.img.
  * Read-only.  Reads may jump: the decompressor's state is kept every so many
  * bytes (a few MiB of memory in all).  The CRC is checked when the end has
- * been read; a wrong one is an error of that read.
+ * been read, and a wrong one is an error of that read; of a stored member it is
+ * checked here.
  */
 int zip_blk_open(const char *path, struct blk **out, struct chr_error *err);
 

@@ -60,25 +60,42 @@ static int check_node(const struct file_node *node, struct chr_error *err)
     return fat_name_check(node->name, err);
 }
 
-/*
- * The sibling that already answers to the alias of node INDEX, or 0: an earlier
- * one by its alias, any one by its name.  Searched from the last one back, so
- * that of many ~1, ~2, ... the highest is met first.
- */
-static size_t alias_owner(const struct file_tree *tree, const struct fat_plan *plan, size_t index)
+/* Whether a sibling answers to the alias of node INDEX: an earlier one by its alias, any by name. */
+static bool alias_taken(const struct file_tree *tree, const struct fat_plan *plan, size_t index)
 {
     const uint8_t *alias = plan->items[index].alias;
     char text[FAT_ALIAS_TEXT_SIZE];
 
     fat_name_alias_text(alias, text);
-    for (size_t i = tree->count - 1; i > 0; i--) {
+    for (size_t i = 1; i < tree->count; i++) {
         if (i == index || tree->nodes[i].parent != tree->nodes[index].parent)
             continue;
         if (fat_name_same(tree->nodes[i].name, text) ||
             (i < index && memcmp(plan->items[i].alias, alias, FAT_ALIAS_SIZE) == 0))
-            return i;
+            return true;
     }
-    return 0;
+    return false;
+}
+
+/*
+ * The ~N to begin with: behind the last sibling whose alias is what our name
+ * would give too.  Without it, N names of one stem would cost N^3 comparisons.
+ */
+static unsigned first_attempt(const struct file_tree *tree, const struct fat_plan *plan,
+                              size_t index)
+{
+    uint8_t alias[FAT_ALIAS_SIZE];
+
+    for (size_t i = index - 1; i > 0; i--) {
+        const struct fat_item *other = &plan->items[i];
+
+        if (tree->nodes[i].parent != tree->nodes[index].parent || other->alias_attempt == 0)
+            continue;
+        (void)fat_name_alias(tree->nodes[index].name, other->alias_attempt, alias);
+        if (memcmp(alias, other->alias, FAT_ALIAS_SIZE) == 0)
+            return other->alias_attempt + 1;
+    }
+    return 1;
 }
 
 /* Take the first alias that is free in the folder. */
@@ -86,16 +103,12 @@ static void choose_alias(const struct file_tree *tree, struct fat_plan *plan, si
 {
     const char *name = tree->nodes[index].name;
     struct fat_item *item = &plan->items[index];
-    size_t owner;
 
-    if (!fat_name_alias(name, 0, item->alias))
-        (void)fat_name_alias(name, item->alias_attempt = 1, item->alias);
-    while ((owner = alias_owner(tree, plan, index)) != 0) {
-        item->alias_attempt = 1 + (owner < index ? (unsigned)max_u64(
-                                                       plan->items[owner].alias_attempt,
-                                                       item->alias_attempt)
-                                                 : item->alias_attempt);
+    if (!fat_name_alias(name, 0, item->alias) || alias_taken(tree, plan, index)) {
+        item->alias_attempt = first_attempt(tree, plan, index);
         (void)fat_name_alias(name, item->alias_attempt, item->alias);
+        while (alias_taken(tree, plan, index))
+            (void)fat_name_alias(name, ++item->alias_attempt, item->alias);
     }
     item->has_long_name = fat_name_needs_long(name, item->alias);
 }

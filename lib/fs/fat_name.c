@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/utf.h"
 
@@ -117,29 +118,65 @@ unsigned fat_name_long_entries(const char *name)
                       : ((unsigned)count + FAT_LONG_ENTRY_UNITS - 1) / FAT_LONG_ENTRY_UNITS;
 }
 
-/* Simple upper case for the scripts that have it below U+0530; others have one case here. */
+/* A block of letters in which lower case follows upper case at a fixed distance. */
+struct case_range {
+    uint16_t first; /* lower case */
+    uint16_t last;
+    uint16_t distance; /* PAIRS: upper and lower take turns */
+};
+
+#define PAIRS 0
+
+/* Unicode's simple case mapping for the alphabets that have one below U+1F00. */
+static const struct case_range case_ranges[] = {
+    {0x0061, 0x007A, 32},    {0x00E0, 0x00F6, 32},    {0x00F8, 0x00FE, 32},
+    {0x0101, 0x012F, PAIRS}, {0x0133, 0x0137, PAIRS}, {0x013A, 0x0148, PAIRS},
+    {0x014B, 0x0177, PAIRS}, {0x017A, 0x017E, PAIRS}, {0x03AD, 0x03AF, 37},
+    {0x03B1, 0x03C1, 32},    {0x03C3, 0x03CB, 32},    {0x0430, 0x044F, 32},
+    {0x0450, 0x045F, 80},    {0x0461, 0x0481, PAIRS}, {0x048B, 0x04BF, PAIRS},
+    {0x04D1, 0x052F, PAIRS}, {0x0561, 0x0586, 48},    {0x1E01, 0x1E95, PAIRS},
+    {0x1EA1, 0x1EFF, PAIRS},
+};
+
 static uint16_t upper(uint16_t c)
 {
-    if ((c >= 'a' && c <= 'z') || (c >= 0xE0 && c <= 0xFE && c != 0xF7))
-        return (uint16_t)(c - 32);
-    if (c >= 0x100 && c <= 0x137)
-        return c & (uint16_t)~1;
-    if (c >= 0x3B1 && c <= 0x3C9 && c != 0x3C2)
-        return (uint16_t)(c - 32);
-    if (c >= 0x430 && c <= 0x44F)
-        return (uint16_t)(c - 32);
-    if (c >= 0x450 && c <= 0x45F)
-        return (uint16_t)(c - 80);
+    if (c == 0x00FF)
+        return 0x0178;
+    if (c == 0x03AC || c == 0x03CC)
+        return c == 0x03AC ? 0x0386 : 0x038C;
+    if (c == 0x03CD || c == 0x03CE)
+        return (uint16_t)(c - 63);
+    for (size_t i = 0; i < sizeof case_ranges / sizeof case_ranges[0]; i++) {
+        const struct case_range *range = &case_ranges[i];
+
+        if (c < range->first || c > range->last)
+            continue;
+        if (range->distance != PAIRS)
+            return (uint16_t)(c - range->distance);
+        return (uint16_t)((c - range->first) % 2 == 0 ? c - 1 : c);
+    }
     return c;
+}
+
+static bool is_ascii(const char *name)
+{
+    while (*name != '\0')
+        if ((unsigned char)*name++ >= 0x80)
+            return false;
+    return true;
 }
 
 bool fat_name_same(const char *a, const char *b)
 {
     uint16_t ua[FAT_LONG_NAME_MAX];
     uint16_t ub[FAT_LONG_NAME_MAX];
-    int na = utf8_to_utf16(a, ua, FAT_LONG_NAME_MAX);
-    int nb = utf8_to_utf16(b, ub, FAT_LONG_NAME_MAX);
+    int na;
+    int nb;
 
+    if (is_ascii(a) || is_ascii(b)) /* ASCII letters have no other case outside of ASCII */
+        return strcasecmp(a, b) == 0;
+    na = utf8_to_utf16(a, ua, FAT_LONG_NAME_MAX);
+    nb = utf8_to_utf16(b, ub, FAT_LONG_NAME_MAX);
     if (na < 0 || na != nb)
         return false;
     for (int i = 0; i < na; i++)

@@ -82,10 +82,12 @@ static int write_undo(const char *undo_path, struct blk *file, struct blk *overl
     fd = open(undo_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_errno(err, errno, "cannot create the undo file %s", undo_path);
-    if (raw_from_fd(fd, undo_path, size, true, &undo, err) < 0 ||
-        blk_write(undo, 0, bytes, size, err) < 0 || blk_flush(undo, err) < 0)
-        return -1;
-    return sync_folder_of(undo_path, err);
+    if (raw_from_fd(fd, undo_path, size, true, &undo, err) == 0 &&
+        blk_write(undo, 0, bytes, size, err) == 0 && blk_flush(undo, err) == 0 &&
+        sync_folder_of(undo_path, err) == 0)
+        return 0;
+    (void)unlink(undo_path); /* ours, and nothing depends on it yet */
+    return -1;
 }
 
 static int remove_undo(const char *undo_path, struct chr_error *err)
@@ -138,10 +140,8 @@ int undo_commit(const char *path, struct blk *file, struct blk *overlay, struct 
 
     if (undo_path == NULL || refuse_device(path, file, err) < 0)
         return -1;
-    if (write_undo(undo_path, file, overlay, err) < 0) {
-        (void)unlink(undo_path);
+    if (write_undo(undo_path, file, overlay, err) < 0)
         return -1;
-    }
     if (write_changes(file, overlay, err) == 0 && blk_flush(file, err) == 0)
         return remove_undo(undo_path, err);
     /* The disk is full or failing: try to put back what was; if that fails too,

@@ -79,8 +79,9 @@ struct table_mend_options {
 /*
  * Write to DISK (usually an overlay) what TABLE should be: boot partition of
  * type ESP, overlaps mended, usable range and backup at the end of the disk,
- * and an 0xEE entry in a free MBR slot.  In the order backup, primary, MBR, so
- * that a reader finds at least one sound copy after any of the writes.
+ * and an 0xEE entry in a free MBR slot.  In the order backup, primary, MBR
+ * (primary first where it is damaged), so that a reader finds at least one sound
+ * copy after any of the writes.
  *
  * Where both copies are damaged, or there is no GPT but free room for one
  * (LBA 1-33 zero or damaged GPT, and the end of the disk free), a GPT is made

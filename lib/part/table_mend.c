@@ -4,7 +4,9 @@
  * What a reader finds after a cut at each step: the backup is written first
  * (the old primary still counts), then the primary (its CRC covers it, and the
  * new backup is there for a torn one), then the MBR's free slot, one sector.
- * The old backup header is forgotten last.
+ * With a damaged primary it is the other way round: the backup may be the only
+ * copy, and in the very place of the new one.  The old backup header is
+ * forgotten last.
  */
 #include <inttypes.h>
 
@@ -119,6 +121,11 @@ static int write_copy(const struct mender *m, struct gpt *gpt, uint64_t own, uin
     return blk_write(m->disk, own * GPT_SECTOR_SIZE, gpt->sector, GPT_SECTOR_SIZE, m->err);
 }
 
+static int write_primary(const struct mender *m, struct gpt *gpt)
+{
+    return write_copy(m, gpt, GPT_PRIMARY_LBA, m->last_lba, PRIMARY_TABLE_LBA);
+}
+
 static int write_gpt(const struct mender *m)
 {
     AUTO_FREE struct gpt *gpt = mem_new(1, sizeof *gpt, m->err);
@@ -132,9 +139,12 @@ static int write_gpt(const struct mender *m)
     mend_entries(m, gpt);
     gpt->header.first_usable = FIRST_USABLE;
     gpt->header.last_usable = m->last_lba - TABLE_SECTORS - 1;
+    /* The copy that counts now is overwritten last: it serves until the other one does. */
+    if (!m->table->primary.sound && write_primary(m, gpt) < 0)
+        return -1;
     if (write_copy(m, gpt, m->last_lba, GPT_PRIMARY_LBA, m->last_lba - TABLE_SECTORS) < 0)
         return -1;
-    return write_copy(m, gpt, GPT_PRIMARY_LBA, m->last_lba, PRIMARY_TABLE_LBA);
+    return m->table->primary.sound ? write_primary(m, gpt) : 0;
 }
 
 /* A backup that is no longer where the primary says must not be found and believed. */

@@ -260,7 +260,7 @@ hostile "ext: a label that rings" ext 0 0 '' sb.label=0x1b5b324a07070707
 hostile "ext: inode table outside" ext '0|3' 3 'ext' gd.inode_table=0xfffffff
 hostile "ext: inode table at block 0" ext '0|3' 3 'ext' gd.inode_table=0
 hostile "ext: inode table over the last block" ext '0|3' 3 'ext' gd.inode_table=8190
-hostile "ext: block bitmap outside" ext 0 0 '' gd.block_bitmap=0xfffffff
+hostile "ext: block bitmap outside" ext 0 3 'outside' gd.block_bitmap=0xfffffff
 
 # ---- ext: inodes ----
 

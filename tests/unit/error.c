@@ -6,6 +6,13 @@
 #include "base/findings.h"
 #include "unit.h"
 
+/* AddressSanitizer stops at an impossible size by default; here it must be an error. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+
 static void test_an_error_is_a_code_and_a_sentence(void **state)
 {
     struct chr_error err;

@@ -348,6 +348,32 @@ static void test_partitions_outside_of_fat16(void **state)
     tree_maker_release(&m);
 }
 
+/* Sector by sector over the places where a table needs one sector more, and where the number of
+ * clusters leaves FAT16. */
+static void test_every_size_around_the_limits(void **state)
+{
+    /* From, to, block size: 4085 clusters, 65524 clusters, 20 whole sectors of table. */
+    static const uint32_t ranges[][3] = {{4151, 5200, 512}, {65900, 66200, 512},
+                                         {131500, 132200, 1024}, {64 * 5110, 64 * 5135, 32768}};
+    struct dice dice = {2};
+    struct tree_maker m = {.dice = &dice};
+
+    (void)state;
+    (void)add_node(&m, 0, "", FILE_FOLDER);
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++)
+        for (uint32_t sectors = ranges[i][0]; sectors < ranges[i][1]; sectors++) {
+            struct fat_plan plan;
+            struct chr_error err;
+
+            assert_done(fat_plan_make(sectors * UINT64_C(512), ranges[i][2], &m.tree,
+                                      FAT_LAYOUT_KEEP, &plan, &err),
+                        &err);
+            check_geometry(&plan, sectors * UINT64_C(512));
+            fat_plan_release(&plan);
+        }
+    tree_maker_release(&m);
+}
+
 static void refuse_node(enum file_kind kind, uint64_t size, const char *name, enum chr_code code,
                         const char *text)
 {
@@ -392,7 +418,7 @@ static void test_too_many_files(void **state)
     (void)add_node(&m, 0, "", FILE_FOLDER);
     for (unsigned i = 1; i < 4096; i++) {
         (void)snprintf(name, sizeof name, "FILE%u", i);
-        (void)add_node(&m, 0, name, FILE_REGULAR);
+        (void)add_node(&m, i <= 32 ? 0 : i % 32 + 1, name, i <= 32 ? FILE_FOLDER : FILE_REGULAR);
     }
     check_plan(&m.tree, 32 * MIB, 4096, FAT_LAYOUT_KEEP);
     (void)add_node(&m, 0, "longer than an alias", FILE_REGULAR);
@@ -460,6 +486,7 @@ int main(void)
         cmocka_unit_test(test_a_smaller_root_folder_saves_a_block),
         cmocka_unit_test(test_aliases_are_unique),
         cmocka_unit_test(test_partitions_outside_of_fat16),
+        cmocka_unit_test(test_every_size_around_the_limits),
         cmocka_unit_test(test_files_that_fat_cannot_hold),
         cmocka_unit_test(test_too_many_files),
         cmocka_unit_test(test_many_names_with_one_stem_are_planned_in_time),

@@ -456,7 +456,7 @@ static void test_random_damage(void **state)
     struct dice dice = {55};
 
     (void)state;
-    for (int round = 0; round < 1500; round++) {
+    for (int round = 0; round < 800; round++) {
         struct disk_spec spec = stock_disk();
         struct memory *memory;
         struct table *table = NULL;

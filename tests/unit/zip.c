@@ -202,35 +202,44 @@ static void spoil_crc(void)
     free(bytes);
 }
 
-static void expect_bad_crc(const char *command)
+/* An archive whose CRC is not that of its member. */
+static uint8_t *make_bad_archive(const char *command, size_t size)
 {
     struct dice dice = {31};
-    size_t size = 300000;
     uint8_t *image = make_image(&dice, size);
-    struct blk *blk;
-    struct chr_error err;
 
     write_file(IMAGE, image, size);
     (void)unlink(ARCHIVE);
     run(command);
     spoil_crc();
-    blk = open_archive();
+    return image;
+}
+
+/* Known only when the end has been read. */
+static void test_a_wrong_crc_is_found_when_deflated(void **state)
+{
+    size_t size = 300000;
+    uint8_t *image = make_bad_archive("zip -q " ARCHIVE " " IMAGE, size);
+    struct blk *blk = open_archive();
+    struct chr_error err;
+
+    (void)state;
     check_read(blk, image, 0, 65536);
     assert_refused(blk_read(blk, 0, image, size, &err), &err, CHR_E_DAMAGED, "CRC is");
     blk_cleanup(&blk);
     free(image);
 }
 
-static void test_a_wrong_crc_is_found_when_deflated(void **state)
-{
-    (void)state;
-    expect_bad_crc("zip -q " ARCHIVE " " IMAGE);
-}
-
+/* Read in any order, so it is counted when opening. */
 static void test_a_wrong_crc_is_found_when_stored(void **state)
 {
+    uint8_t *image = make_bad_archive("zip -q -0 " ARCHIVE " " IMAGE, 300000);
+    struct blk *blk;
+    struct chr_error err;
+
     (void)state;
-    expect_bad_crc("zip -q -0 " ARCHIVE " " IMAGE);
+    assert_refused(zip_blk_open(ARCHIVE, &blk, &err), &err, CHR_E_DAMAGED, "CRC is");
+    free(image);
 }
 
 /* Any byte of the compressed data: an error or the CRC, but never other bytes in silence. */
