@@ -9,7 +9,9 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 DESTDIR ?=
-CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 VERSION := $(shell sed -n 's/^.define CHR_VERSION "\(.*\)"/\1/p' lib/chrimg.h)
 
 PACKAGES := ext2fs com_err blkid zlib libzstd minizip jansson

@@ -71,18 +71,34 @@ bool ui_utf8(void)
     return ui.utf8;
 }
 
-/* C0, DEL, and in UTF-8 the C1 controls (C2 80 to C2 9F), which terminals obey too. */
+/* How many bytes of sound UTF-8 begin at P: 1 to 4, or 0 (RFC 3629, section 4, lengths only). */
+static unsigned utf8_length(const unsigned char *p)
+{
+    unsigned length = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3
+                      : p[0] < 0xF5 ? 4 : 0;
+
+    for (unsigned i = 1; i < length; i++)
+        if ((p[i] & 0xC0) != 0x80)
+            return 0;
+    return length;
+}
+
+/* Shown as \xNN: C0 and DEL, in UTF-8 the C1 controls (C2 80 to C2 9F), which terminals
+ * obey too, and bytes that are no UTF-8. */
 static void put_safely(FILE *to, const char *text)
 {
     const unsigned char *p = (const unsigned char *)text;
 
-    for (; *p != '\0'; p++) {
-        if ((*p < 0x20 && *p != '\n') || *p == 0x7F)
-            (void)fprintf(to, "\\x%02x", *p);
-        else if (*p == 0xC2 && p[1] >= 0x80 && p[1] < 0xA0)
-            (void)fprintf(to, "\\x%02x", *++p);
-        else
-            (void)fputc(*p, to);
+    while (*p != '\0') {
+        unsigned length = utf8_length(p);
+        bool control = (*p < 0x20 && *p != '\n') || *p == 0x7F || (*p == 0xC2 && p[1] < 0xA0);
+
+        if (length == 0 || control) {
+            (void)fprintf(to, "\\x%02x", *p++);
+            continue;
+        }
+        (void)fwrite(p, 1, length, to);
+        p += length;
     }
 }
 

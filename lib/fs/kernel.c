@@ -83,6 +83,7 @@ int kernel_decode(const uint8_t *head, size_t len, struct kernel *out, struct ch
     const uint8_t *coff = head + pe;
     unsigned sections;
     size_t optional_size;
+    uint64_t load_size;
     uint64_t size;
 
     if (len < 512 || !kernel_probe(head))
@@ -99,10 +100,12 @@ int kernel_decode(const uint8_t *head, size_t len, struct kernel *out, struct ch
     if (le16(coff + COFF_SIZE + OPTIONAL_SUBSYSTEM) != SUBSYSTEM_EFI_APPLICATION)
         return err_set(err, CHR_E_DAMAGED, "PE header: subsystem %u is not an EFI application",
                        le16(coff + COFF_SIZE + OPTIONAL_SUBSYSTEM));
-    size = max_u64(sections_end(coff + COFF_SIZE + optional_size, sections),
-                   certificates_end(coff + COFF_SIZE, optional_size));
+    load_size = max_u64(sections_end(coff + COFF_SIZE + optional_size, sections),
+                        pe + COFF_SIZE + optional_size + sections * SECTION_SIZE);
+    size = max_u64(load_size, certificates_end(coff + COFF_SIZE, optional_size));
     *out = (struct kernel){
         .machine = le16(coff + COFF_MACHINE),
+        .load_size = load_size,
         .is_bzimage = is_bzimage(head, len),
         .file_size = is_bzimage(head, len) ? max_u64(size, bzimage_size(head)) : size,
     };

@@ -28,7 +28,8 @@ enum {
 struct kernel {
     uint16_t machine;   /* of the COFF header */
     bool is_bzimage;    /* has the x86 boot protocol's header too */
-    uint64_t file_size; /* what the headers account for: sections, certificates, setup + system */
+    uint64_t load_size; /* what a PE loader reads: headers and sections */
+    uint64_t file_size; /* all that the headers account for: certificates and bzImage too */
 };
 
 /* Whether HEAD (512 bytes at least) begins like a PE program; a cheap first look. */

@@ -1,10 +1,19 @@
 /* Tables, boot partition, contents, loader: read once, used by every command. */
 #include "op/analysis.h"
 
+#include <inttypes.h>
+
 #include "base/bytes.h"
 #include "fs/probe.h"
 
-static const char *const loader_paths[] = {"EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/BOOTAA64.EFI"};
+/* UEFI 2.10, table 3-2: the default name says the machine. */
+static const struct {
+    const char *path;
+    uint16_t machine;
+} loaders[] = {
+    {"EFI/BOOT/BOOTX64.EFI", KERNEL_MACHINE_X86_64},
+    {"EFI/BOOT/BOOTAA64.EFI", KERNEL_MACHINE_ARM64},
+};
 
 #define MAP_PATH "map"
 
@@ -139,14 +148,34 @@ static int read_kernel(struct analysis *a, struct chr_error *err)
     return kernel_decode(head, len, &a->kernel, err);
 }
 
+/* Firmware must be able to load it: for the machine of its name, and whole. */
+static int check_loader(struct analysis *a, uint16_t machine, struct chr_error *err)
+{
+    if (read_kernel(a, err) < 0)
+        return -1;
+    if (a->kernel.machine != machine)
+        return err_set(err, CHR_E_DAMAGED, "it is for %s (PE machine %04x), not for %s",
+                       kernel_machine_name(a->kernel.machine), a->kernel.machine,
+                       kernel_machine_name(machine));
+    if (a->kernel.load_size > a->loader->size)
+        return err_set(err, CHR_E_DAMAGED,
+                       "its PE sections end at byte %" PRIu64 ", the file at byte %" PRIu64,
+                       a->kernel.load_size, a->loader->size);
+    return 0;
+}
+
 static void find_loader(struct analysis *a)
 {
-    for (size_t i = 0; i < sizeof loader_paths / sizeof loader_paths[0] && a->loader == NULL; i++)
-        a->loader = file_tree_find(&a->tree, loader_paths[i]);
+    uint16_t machine = 0;
+
+    for (size_t i = 0; i < sizeof loaders / sizeof loaders[0] && a->loader == NULL; i++) {
+        a->loader = file_tree_find(&a->tree, loaders[i].path);
+        machine = loaders[i].machine;
+    }
     if (a->loader != NULL && a->loader->kind != FILE_REGULAR)
         a->loader = NULL;
     if (a->loader != NULL)
-        a->loader_sound = read_kernel(a, &a->loader_problem) == 0;
+        a->loader_sound = check_loader(a, machine, &a->loader_problem) == 0;
     a->has_map = file_tree_find(&a->tree, MAP_PATH) != NULL;
 }
 
