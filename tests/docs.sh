@@ -3,7 +3,7 @@
 # and README's example is what comes out.
 # shellcheck disable=SC2016  # dollars of jq and sh, back quotes of Markdown
 . "$(dirname "$0")/lib.sh"
-needs_tool jq man qemu-img
+needs_tool jq man qemu-img e2fsck
 
 page=$SRC/imgtool/chrimg.1
 readme=$SRC/README.md
@@ -38,7 +38,7 @@ page_commands() {
 }
 
 synopsis_commands() {
-    section SYNOPSIS | sed -n 's/^\.Cm //p' | grep -vx help | sort
+    section SYNOPSIS | sed -n 's/^\.Cm //p' | grep -vx help | sort -u
 }
 
 # ".It Fl o Ar OUT , Fl -output Ar OUT" -> "-o OUT", "--output OUT"; "Ns Op = Ns Ar ALG" -> "[=ALG]",
@@ -67,8 +67,17 @@ page_keys() {
         sed -nE 's/^\.It Va ([^ ]+) Pq (.+)$/\1: \2/p' | sort
 }
 
+# "ID SEVERITY..." of each finding.
 page_findings() {
-    section DIAGNOSTICS | sed -nE 's/^\.It Li ([^ ]+) Pq .*/\1/p' | sort
+    section DIAGNOSTICS | subsection Findings | sed -nE 's/^\.It Li ([^ ]+) Pq (.*)/\1 \2/p' | sort
+}
+
+page_repairs() {
+    section DIAGNOSTICS | subsection Repairs | sed -nE 's/^\.It Li //p' | sort
+}
+
+page_exit_codes() {
+    section 'EXIT STATUS' | sed -nE 's/^\.It ([0-9]+)$/\1/p' | sort
 }
 
 # ---- the program ----
@@ -86,10 +95,34 @@ program_options() {
                for (i = 1; i <= count; i++) print names[i] value }' | sort
 }
 
-# What `info` can find. Ids stand in the call or on the two lines after it.
-program_findings() {
-    grep -rh -A2 'findings_add(' "$SRC/lib/part" "$SRC/lib/op/inspect.c" |
-        grep -oE '"[a-z0-9]+(-[a-z0-9]+)+"' | tr -d '"' | sort -u
+# "FINDINGS ID" for each id that FILE... can add to a list; ids stand in the call or on the two lines after it.
+added_ids() {
+    grep -rhE -A2 'findings_add\(' "$@" |
+        awk '/findings_add\(/ { list = /repairs/ ? "repairs" : "findings" }
+             { while (match($0, /"[a-z0-9]+(-[a-z0-9]+)*"/)) {
+                   print list, substr($0, RSTART + 1, RLENGTH - 2)
+                   $0 = substr($0, RSTART + RLENGTH) } }' | sort -u
+}
+
+# What the commands can find; what only `check` can; what that takes for damage; what it repairs.
+info_findings() {
+    added_ids "$SRC/lib/part" "$SRC/lib/op/inspect.c" | sed -n 's/^findings //p' | sort -u
+}
+
+check_findings() {
+    added_ids "$SRC/lib/part" "$SRC/lib/op/check.c" | sed -n 's/^findings //p' | sort -u
+}
+
+worse_for_check() {
+    sed -n '/const damage\[\] = {/,/};/p' "$SRC/lib/op/check.c" | grep -oE '"[a-z-]+"' | tr -d '"' | sort
+}
+
+program_repairs() {
+    added_ids "$SRC/lib/op/check.c" | sed -n 's/^repairs //p' | sort -u
+}
+
+program_exit_codes() {
+    sed -nE 's/^ +EXIT_[A-Z]+ = ([0-9]+),.*/\1/p' "$SRC/imgtool/tool.h" | sort
 }
 
 for command in $(program_commands); do
@@ -106,16 +139,38 @@ program_commands >program
 synopsis_commands >synopsis
 check_same "man page and --help have the same commands" page program
 check_same "the synopsis has the same commands" synopsis program
-page_findings >page
-program_findings >program
+page_findings | sed 's/ .*//' >page
+sort -u <(info_findings) <(check_findings) >program
 check_same "man page and sources have the same findings" page program
+page_findings | sed -n 's/ .*; check$//p' >page
+comm -13 <(info_findings) <(check_findings) >program
+check_same "man page and sources have the same findings of check alone" page program
+section DIAGNOSTICS | subsection Findings | sed '/^\.Bl/,$d' | sed -nE 's/^\.Li ([^ ]+).*/\1/p' | sort >page
+comm -23 <(info_findings) <(check_findings) >program
+check_same "man page and sources have the same findings of info alone" page program
+page_findings | sed -n 's/ .*; damage for check$//p' >page
+worse_for_check >program
+check_same "man page and sources have the same findings that are damage for check" page program
+page_repairs >page
+program_repairs >program
+check_same "man page and sources have the same repairs" page program
+page_exit_codes >page
+program_exit_codes >program
+check_same "man page and sources have the same exit codes" page program
 
 # ---- JSON ----
 
+# report NAME FILE COMMAND...: what the command says as JSON, in reports/NAME/FILE; its exit status too.
+report() {
+    local file="reports/$1/$2"
+    mkdir -p "reports/$1"
+    shift 2
+    "$CHRIMG" "$@" --json >"$file"
+}
+
 # Reports of the commands on every stand-in, in reports/COMMAND/.
 make_reports() {
-    local layout image
-    mkdir -p reports/info reports/fatten reports/extract
+    local layout image status
     for layout in "${layouts[@]}" bad qcow2; do
         image=$layout.img
         case $layout in
@@ -126,13 +181,44 @@ make_reports() {
             ;;
         *) "$MKCHR" "$layout" "$image" || return 1 ;;
         esac
-        "$CHRIMG" info --json "$image" >"reports/info/$layout" || return 1
-        "$CHRIMG" extract --json "$image" -o "files.$layout" >"reports/extract/$layout" || return 1
+        report info "$layout" info "$image" || return 1
+        report extract "$layout" extract "$image" -o "files.$layout" || return 1
         # RouterOS 6 has no EFI loader.
-        [ "$layout" = v6 ] ||
-            "$CHRIMG" fatten -n --json "$image" >"reports/fatten/$layout" || return 1
+        [ "$layout" = v6 ] || report fatten "$layout" fatten -n "$image" || return 1
+        status=0
+        report check "$layout" check "$image" || status=$?
+        [ "$layout:$status" = bad:3 ] || [ "$status" = 0 ] || return 1
         rm -rf "$image" "files.$layout"
     done
+    make_reports_of_conversions && make_reports_of_snapshots && make_reports_of_repairs
+}
+
+make_reports_of_conversions() {
+    "$MKCHR" 7.19 raw.img &&
+        report convert qcow2 convert raw.img ours.qcow2 &&
+        report convert raw convert ours.qcow2 again.img &&
+        report convert vmdk convert raw.img foreign.vmdk &&
+        rm again.img foreign.vmdk
+}
+
+# Of ours.qcow2 and raw.img, with a disk that has changed in between.
+make_reports_of_snapshots() {
+    echo '# changed' >autorun.scr
+    "$MKCHR" 7.19 changed.img --autorun autorun.scr --boot-file autorun.scr:new.txt &&
+        report 'snapshot -l' none snapshot ours.qcow2 &&
+        report 'snapshot -c, -a and -d' create snapshot -c first ours.qcow2 &&
+        qemu-img convert -n -O qcow2 changed.img ours.qcow2 &&
+        report 'snapshot --diff' now snapshot --diff first ours.qcow2 &&
+        report 'snapshot -c, -a and -d' apply snapshot -a first ours.qcow2 &&
+        report 'snapshot -c, -a and -d' apply-only snapshot -a first --no-keep ours.qcow2 &&
+        report 'snapshot --diff' two snapshot --diff 2 first ours.qcow2 &&
+        report 'snapshot -l' two snapshot -l ours.qcow2 &&
+        report 'snapshot -c, -a and -d' delete snapshot -d 2 ours.qcow2 &&
+        rm raw.img changed.img ours.qcow2 autorun.scr
+}
+
+make_reports_of_repairs() {
+    "$MKCHR" 7.19 bad.img --bad-gpt backup && report check gpt check --repair all bad.img && rm bad.img
 }
 
 # "PATH: KEY KEY ..." for each object, with [] for an index: the same for all images, if all is well.
@@ -283,7 +369,7 @@ program_commands >program
 check_same "README's table has each command" page program
 
 # Exit codes: the same in both documents.
-section 'EXIT STATUS' | sed -nE 's/^\.It ([0-9]+)$/\1/p' >page
+page_exit_codes >page
 sed -nE 's/^\| ([0-9]+) \|.*/\1/p' "$readme" >program
 check_same "README and man page have the same exit codes" page program
 
@@ -296,9 +382,12 @@ check "README: what to install for building is in install-deps" sh -c '
 
 # ---- README's example ----
 
-# Space on the host depends on its file system.
+# Space on the host depends on its file system, sizes of what is compressed on the library, and times on the clock.
 without_host() {
-    sed -E 's/\([0-9.]+ [KM]iB on disk\)/(... on disk)/'
+    sed -E 's/\([0-9.]+ [KM]iB on disk\)/(... on disk)/
+            s/[0-9.]+ [KM]iB on disk$/... on disk/
+            s/before-apply-[0-9]{8}-[0-9]{6}/before-apply-TIME/
+            s/[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}( .*-) +[0-9.]+ [KM]iB$/DATE\1 SIZE/'
 }
 
 # Each command of the block with the lines that README shows of it, as N.command and N.wanted.
@@ -322,6 +411,9 @@ as_shown() {
 
 run_example() {
     local number command
+    # Alone, as the image that is meant is looked for.
+    mkdir example
+    cd example || return 1
     ln -s "$BUILD" build
     split_example
     [ -e 1.command ] || return 1

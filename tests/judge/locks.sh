@@ -241,21 +241,29 @@ many() {
     echo "$done"
 }
 
+# race NAME TOOL...: each makes snapshots of race.qcow2, all at the same time.
 race() {
-    local expected
+    local name="race of $1" tool number=0 announced racers=()
+    shift
+    rm -f many.*
     qemu-img create -q -f qcow2 race.qcow2 8M
     qemu-io -f qcow2 -c 'write -P 3 0 4M' race.qcow2 >/dev/null
-    many chrimg a >many.1 &
-    many chrimg b >many.2 &
-    many qemu-img c >many.3 &
-    wait
-    check_equal "race: who was refused said why" "$(cat many.? | grep unexpected)" ""
-    expected=$(tail -q -n 1 many.1 many.2 many.3 | paste -sd+)
-    check "race: chrimg got its turn" test "$(($(tail -n 1 many.1) + $(tail -n 1 many.2)))" -gt 0
-    check_equal "race: as many snapshots as were announced ($expected)" \
-        "$(tags_by_qemu race.qcow2 | wc -l)" "$((expected))"
-    check "race: sound" sound race.qcow2
-    check_equal "race: the data" \
+    # QEMU asks how long the file is before it locks it, and reads what has grown since
+    # then as zeros (7.2: even two qemu-img leak clusters by it).  This file need not grow.
+    truncate -s 100M race.qcow2
+    for tool; do
+        number=$((number + 1))
+        many "$tool" "by-$number-" >many.$number &
+        racers+=($!)
+    done
+    wait "${racers[@]}"
+    check_equal "$name: who was refused said why" "$(cat many.* | grep unexpected)" ""
+    announced=$(tail -q -n 1 many.* | paste -sd+)
+    check "$name: the first one got its turn" test "$(tail -n 1 many.1)" -gt 0
+    check_equal "$name: as many snapshots as were announced ($announced)" \
+        "$(tags_by_qemu race.qcow2 | wc -l)" "$((announced))"
+    check "$name: sound" sound race.qcow2
+    check_equal "$name: the data" \
         "$(qemu-io -r -f qcow2 -c 'read -P 3 0 4M' race.qcow2 | grep -c 'verification failed')" 0
 }
 
@@ -300,7 +308,7 @@ killed_snapshots() {
     qemu-img snapshot -c base kill.qcow2
     wanted=$(sha256 disk.img)
     names=$(names_here)
-    for delay in 5 10 20 30 40 50 60 70 80 100; do
+    for delay in 2 4 6 8 10 12 15 20 30 50; do
         killed_after $delay snapshot "${action[@]}" kill.qcow2
         if [ $killed_status -eq 137 ]; then kills=$((kills + 1)); fi
         check "killed: snapshot ${action[*]} after $delay ms: no errors" not_corrupt kill.qcow2
@@ -311,7 +319,7 @@ killed_snapshots() {
             "$("$CHRIMG" convert kill.qcow2 - | sha256sum | cut -d' ' -f1)" "$wanted"
         if tags_by_qemu kill.qcow2 | grep -qx tag; then action=(-d tag); else action=(-c tag); fi
     done
-    check "killed: snapshot, $kills of 10 times before its end" test $kills -ge 2
+    check "killed: snapshot, $kills of 10 times before its end" test $kills -ge 1
     check_equal "killed: snapshot leaves nothing beside" "$(names_here)" "$names"
     check_equal "killed: the other snapshot" \
         "$("$CHRIMG" convert kill.qcow2@base - | sha256sum | cut -d' ' -f1)" "$wanted"
@@ -325,7 +333,8 @@ held_by_others
 held_as_backing_file
 chrimg_reads
 chrimg_writes
-race
+race "three chrimg" chrimg chrimg chrimg
+race "chrimg and qemu-img" chrimg chrimg qemu-img qemu-img
 killed_convert
 killed_snapshots
 done_testing
