@@ -33,9 +33,10 @@ static const char *verdict_name(const struct chr_check_report *report)
 static int print_json(const char *path, const struct chr_check_report *report)
 {
     int printed = json_print(json_pack(
-        "{s:i, s:o, s:s, s:I, s:I, s:s, s:o, s:o}", "schema", 1, "image", json_text(path),
+        "{s:i, s:o, s:s, s:I, s:I, s:o, s:o, s:o}", "schema", 1, "image", json_text(path),
         "verdict", verdict_name(report), "leaks", (json_int_t)report->leaks, "corruptions",
-        (json_int_t)report->corruptions, "ext_judge", report->ext_judge, "findings",
+        (json_int_t)report->corruptions, "ext_judge",
+        report->ext_judge[0] != '\0' ? json_text(report->ext_judge) : json_null(), "findings",
         json_findings(report->findings, report->finding_count), "repairs",
         json_findings(report->repairs, report->repair_count)));
 

@@ -34,7 +34,7 @@ static bool parse_size(const char *text, uint64_t *size)
     unsigned shift;
 
     *size = strtoull(text, &end, 10);
-    if (end == text || text[0] == '-')
+    if (end == text || text[0] == '-' || *size > UINT32_MAX)
         return false;
     shift = *end == 'k' || *end == 'K' ? 10 : *end == 'm' || *end == 'M' ? 20 : 0;
     *size <<= shift;
@@ -101,11 +101,9 @@ static int print_report(const struct chr_convert_report *report, bool json)
                                     "by_qemu_img", report->by_qemu_img));
     if (strcmp(report->output, "-") == 0)
         return EXIT_DONE; /* standard output is the image */
-    if (report->by_qemu_img)
-        ui_out("wrote %s, %s, by qemu-img\n", report->output, report->format);
-    else
-        ui_out("wrote %s, %s of %s, %s on disk\n", report->output, report->format,
-               ui_size(report->virtual_size, size), ui_size(report->allocated_size, allocated));
+    ui_out("wrote %s, %s of %s, %s on disk%s\n", report->output, report->format,
+           ui_size(report->virtual_size, size), ui_size(report->allocated_size, allocated),
+           report->by_qemu_img ? ", with qemu-img" : "");
     return EXIT_DONE;
 }
 

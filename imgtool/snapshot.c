@@ -285,6 +285,10 @@ static int run(const struct command *command, int argc, char **argv)
         return status;
     if (arguments.action == 0)
         arguments.action = 'l';
+    if (arguments.no_keep && arguments.action != 'a')
+        return usage_error(command, "--no-keep goes with -a");
+    if (arguments.flags != 0 && arguments.action != 'l' && arguments.action != OPTION_DIFF)
+        return usage_error(command, "--force-share goes with -l and --diff");
     status = take_arguments(command, argc, argv, &arguments);
     if (status != 0)
         return status;

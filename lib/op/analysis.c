@@ -16,6 +16,9 @@ static const struct {
 };
 
 #define MAP_PATH "map"
+/* Of an ext superblock, in bytes from the start of the partition. */
+#define SUPER_PLACE 1024
+#define SUPER_PLACE_SIZE 1024
 
 void analysis_free(struct analysis **analysis)
 {
@@ -105,13 +108,32 @@ static int check_no_traces(struct analysis *a, struct chr_error *err)
                                      "libblkid finds %s on it, which chrimg does not know", type);
 }
 
+/* Where ext has its superblock there is nothing, or the kernel: anything else may be a
+ * superblock that is damaged beyond recognition, with files behind it. */
+static int check_super_place(struct analysis *a, const struct raw_kernel *kernel,
+                             struct chr_error *err)
+{
+    uint8_t place[SUPER_PLACE_SIZE];
+
+    if (kernel->offset <= SUPER_PLACE &&
+        kernel->offset + kernel->kernel.file_size >= SUPER_PLACE + SUPER_PLACE_SIZE)
+        return 0;
+    if (blk_read(a->window, SUPER_PLACE, place, sizeof place, err) < 0)
+        return -1;
+    if (is_zero(place, sizeof place))
+        return 0;
+    return err_set(err, CHR_E_DAMAGED,
+                   "a boot loader is there, but what lies before it at offset %d is not understood: "
+                   "it may be a damaged file system", SUPER_PLACE);
+}
+
 static int read_raw_tree(struct analysis *a, struct chr_error *err)
 {
     struct raw_kernel kernel;
 
     if (check_no_traces(a, err) < 0)
         return -1;
-    if (probe_find_kernel(a->window, &kernel, err) < 0)
+    if (probe_find_kernel(a->window, &kernel, err) < 0 || check_super_place(a, &kernel, err) < 0)
         return -1;
     a->contents = CHR_CONTENTS_KERNEL;
     return add_kernel_file(&a->tree, &kernel, err);

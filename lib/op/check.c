@@ -42,6 +42,18 @@ static void check_cleanup(struct check **check)
 
 /* ---- qcow2 ---- */
 
+/* Marks in the header: QEMU refuses to write to an image that has the first one. */
+static int report_marks(struct check *c, const struct qcow2_info *info)
+{
+    if (info->corrupt && findings_add(&c->findings, CHR_DAMAGE, "qcow2-marked-corrupt", c->err,
+                                      "qcow2: it is marked as corrupt") < 0)
+        return -1;
+    if (info->dirty && findings_add(&c->findings, CHR_WARNING, "qcow2-marked-dirty", c->err,
+                                    "qcow2: it was not closed, so its refcounts may be stale") < 0)
+        return -1;
+    return 0;
+}
+
 static int report_qcow2(struct check *c, const struct qcow2_check_report *qcow2)
 {
     c->report.leaks = qcow2->leaks;
@@ -62,7 +74,18 @@ static int report_qcow2(struct check *c, const struct qcow2_check_report *qcow2)
     return 0;
 }
 
-static int repair_qcow2(struct check *c, struct chr_image *image, enum chr_repair repair)
+/* Leaks can be freed only where all else is right; unsound references cannot be mended. */
+static bool repairable(const struct qcow2_check_report *report, const struct qcow2_info *info,
+                       enum chr_repair repair)
+{
+    if (repair == CHR_REPAIR_LEAKS)
+        return report->leaks > 0 && report->corruptions == 0;
+    return repair == CHR_REPAIR_ALL && report->unsound == 0 &&
+           (report->leaks > 0 || report->corruptions > 0 || info->corrupt || info->dirty);
+}
+
+static int repair_qcow2(struct check *c, struct chr_image *image, enum chr_repair repair,
+                        const struct qcow2_info *info)
 {
     struct qcow2_check_report report;
     enum qcow2_repair_what what = repair == CHR_REPAIR_ALL ? QCOW2_REPAIR_ALL
@@ -79,7 +102,22 @@ static int repair_qcow2(struct check *c, struct chr_image *image, enum chr_repai
                      "qcow2: set %" PRIu64 " wrong refcounts and flags right",
                      report.corruptions) < 0)
         return -1;
+    if ((info->corrupt || info->dirty) &&
+        findings_add(&c->repairs, CHR_NOTE, "qcow2-marks", c->err,
+                     "qcow2: took the mark away that called it %s",
+                     info->corrupt ? "corrupt" : "dirty") < 0)
+        return -1;
     return 0;
+}
+
+/* Opening for writing has taken the interrupted change back; for reading, only in memory. */
+static int report_recovered(struct check *c, bool repaired)
+{
+    if (repaired)
+        return findings_add(&c->repairs, CHR_NOTE, "interrupted", c->err,
+                            "took back a change in place that had been interrupted");
+    return findings_add(&c->findings, CHR_WARNING, "interrupted", c->err,
+                        "a change in place was interrupted; this is the image as it was before");
 }
 
 /* The container; it is opened once for this, and anew for the disk inside. */
@@ -87,21 +125,25 @@ static int check_container(struct check *c, enum chr_repair repair, bool *usable
 {
     AUTO_IMAGE struct chr_image *image = NULL;
     struct qcow2_check_report report;
+    struct qcow2_info info;
     unsigned flags = CHR_OPEN_REPAIR | (repair != CHR_REPAIR_NONE ? (unsigned)CHR_OPEN_WRITE : 0);
 
     *usable = true;
     if (chr_image_open(c->path, flags, &image, c->err) < 0)
         return -1;
+    if (image->recovered && report_recovered(c, repair != CHR_REPAIR_NONE) < 0)
+        return -1;
     if (image->format != CHR_FORMAT_QCOW2)
         return 0;
     if (qcow2_check(image->disk, &report, c->err) < 0)
         return -1;
+    qcow2_get_info(image->disk, &info);
     *usable = report.corruptions == 0;
-    if (report_qcow2(c, &report) < 0)
+    if (report_marks(c, &info) < 0 || report_qcow2(c, &report) < 0)
         return -1;
-    if (repair == CHR_REPAIR_NONE || (report.leaks == 0 && report.corruptions == 0))
+    if (!repairable(&report, &info, repair))
         return 0;
-    if (repair_qcow2(c, image, repair) < 0)
+    if (repair_qcow2(c, image, repair, &info) < 0)
         return -1;
     if (repair == CHR_REPAIR_ALL)
         *usable = true;
@@ -280,8 +322,7 @@ int chr_check(const char *path, enum chr_repair repair, struct chr_check_report 
     c->err = err;
     if (check_once(c) < 0)
         return -1;
-    if (repair != CHR_REPAIR_NONE && c->report.verdict != CHR_CHECK_SOUND &&
-        repair_and_recheck(c, repair) < 0)
+    if (repair != CHR_REPAIR_NONE && c->findings.count > 0 && repair_and_recheck(c, repair) < 0)
         return -1;
     c->report.findings = c->findings.items;
     c->report.finding_count = c->findings.count;

@@ -1,10 +1,9 @@
 /* chr_convert(): one image into another format. */
-#include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -16,6 +15,7 @@
 
 #define CHUNK (1u << 20)
 #define STANDARD_OUTPUT "-"
+#define INTERMEDIATE_SUFFIX ".chrimg-raw"
 
 struct conversion {
     const struct chr_convert_options *options;
@@ -143,21 +143,93 @@ static int write_file(const struct conversion *c, struct blk *disk, enum chr_for
     return output_publish(&output, c->err);
 }
 
+static int refuse_source(const struct conversion *c)
+{
+    (void)err_set(c->err, CHR_E_USAGE, "%s is the source itself", c->output);
+    return err_hint(c->err, "name another output, and move it over the source afterwards");
+}
+
 static int convert_ours(const struct conversion *c, const char *format)
 {
     AUTO_IMAGE struct chr_image *image = NULL;
 
     if (chr_image_open(c->source, 0, &image, c->err) < 0)
         return -1;
-    if (same_file(image->path, c->output)) {
-        (void)err_set(c->err, CHR_E_USAGE, "%s is the source itself", c->output);
-        return err_hint(c->err, "name another output, and move it over the source afterwards");
-    }
+    if (same_file(image->path, c->output))
+        return refuse_source(c);
     c->report->virtual_size = image->disk->size;
     if (strcmp(c->output, STANDARD_OUTPUT) == 0)
         return stream_raw(c, image->disk);
     return write_file(c, image->disk,
                       strcmp(format, "qcow2") == 0 ? CHR_FORMAT_QCOW2 : CHR_FORMAT_RAW);
+}
+
+/* ---- by qemu-img ---- */
+
+/* Between qemu-img and us goes a raw file, beside the output where there is one. */
+static char *intermediate_path(const struct conversion *c)
+{
+    const char *folder = getenv("TMPDIR");
+    char *path;
+
+    if (strcmp(c->output, STANDARD_OUTPUT) != 0)
+        return hidden_path_beside(c->output, INTERMEDIATE_SUFFIX, c->err);
+    path = mem_new(1, PATH_MAX, c->err);
+    if (path != NULL)
+        (void)snprintf(path, PATH_MAX, "%s/chrimg-%ld%s", folder != NULL ? folder : "/tmp",
+                       (long)getpid(), INTERMEDIATE_SUFFIX);
+    return path;
+}
+
+static int convert_foreign_source(const struct conversion *c, const char *format, const char *raw)
+{
+    struct conversion from_raw = *c;
+
+    from_raw.source = raw;
+    if (same_file(c->source, c->output))
+        return refuse_source(c);
+    if (foreign_read(c->source, raw, c->err) < 0)
+        return -1;
+    if (foreign_format(format))
+        return foreign_write(raw, c->output, format, c->options->force, c->err);
+    return convert_ours(&from_raw, format);
+}
+
+static int convert_to_foreign(const struct conversion *c, const char *format, const char *raw)
+{
+    struct conversion to_raw = *c;
+    struct chr_convert_options options = *c->options;
+
+    options.force = true; /* the intermediate file is ours */
+    to_raw.options = &options;
+    to_raw.output = raw;
+    if (output_check(c->output, c->options->force, c->err) < 0 || convert_ours(&to_raw, "raw") < 0)
+        return -1;
+    return foreign_write(raw, c->output, format, c->options->force, c->err);
+}
+
+static int convert_by_qemu_img(const struct conversion *c, const char *format, bool foreign)
+{
+    AUTO_FREE char *raw = intermediate_path(c);
+    struct stat st;
+    int result;
+
+    if (raw == NULL)
+        return -1;
+    c->report->by_qemu_img = true;
+    result = foreign ? convert_foreign_source(c, format, raw) : convert_to_foreign(c, format, raw);
+    (void)unlink(raw);
+    if (result == 0 && stat(c->output, &st) == 0)
+        c->report->allocated_size = (uint64_t)st.st_blocks * 512;
+    return result;
+}
+
+static int check_format(const char *format, struct chr_error *err)
+{
+    if (strcmp(format, "raw") == 0 || strcmp(format, "qcow2") == 0 || foreign_format(format))
+        return 0;
+    (void)err_set(err, CHR_E_USAGE, "there is no output format %s", format);
+    return err_hint(err, "raw and qcow2, or vmdk, vdi, vhdx and vpc by qemu-img");
 }
 
 int chr_convert(const char *source, const char *output, const struct chr_convert_options *options,
@@ -170,10 +242,9 @@ int chr_convert(const char *source, const char *output, const struct chr_convert
     *report = (struct chr_convert_report){0};
     (void)snprintf(report->output, sizeof report->output, "%s", output);
     (void)snprintf(report->format, sizeof report->format, "%s", format);
-    if (check_options(&c, format) < 0 || foreign_source(source, &foreign, err) < 0)
+    if (check_format(format, err) < 0 || check_options(&c, format) < 0 ||
+        foreign_source(source, &foreign, err) < 0)
         return -1;
-    if (!foreign && (strcmp(format, "raw") == 0 || strcmp(format, "qcow2") == 0))
-        return convert_ours(&c, format);
-    report->by_qemu_img = true;
-    return foreign_convert(source, output, format, options, err);
+    return foreign || foreign_format(format) ? convert_by_qemu_img(&c, format, foreign)
+                                             : convert_ours(&c, format);
 }

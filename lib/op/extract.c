@@ -4,6 +4,9 @@
  * Names come from the image and are not trusted: the readers refuse "/", "."
  * and "..", and every step on the host goes through openat() without following
  * links, so that nothing is written outside of the folder.
+ *
+ * Every file is written under a temporary name first; when all are there, they get
+ * their own.  So a run that fails leaves what was there before, and nothing else.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,13 +22,14 @@
 #include "op/image.h"
 
 #define CHUNK 65536
+#define TEMPORARY_NAME_SIZE 48
 
 struct extraction {
     const struct chr_extract_options *options;
     struct chr_extract_report *report;
     const struct analysis *analysis;
     int *folders;  /* an open descriptor for each folder of the tree, else -1 */
-    bool *created; /* by us: to be removed again when it fails */
+    bool *created; /* by us, files under their temporary name: to be removed when it fails */
     struct stat input; /* the image: must not be replaced by its own contents */
     struct chr_error *err;
 };
@@ -69,40 +73,70 @@ static int write_contents(struct extraction *x, const struct file_node *node, in
     return 0;
 }
 
-/* An old file goes first, so that a link is replaced and never followed. */
-static int remove_old(struct extraction *x, const struct file_node *node)
+/* ".chrimg-tmp-17": cannot meet a name of the image's, which are put in place later. */
+static void temporary_name(size_t index, char name[TEMPORARY_NAME_SIZE])
 {
-    int folder = x->folders[node->parent];
+    (void)snprintf(name, TEMPORARY_NAME_SIZE, ".chrimg-tmp-%zu", index);
+}
+
+/* What is there already may be replaced if it was asked for, and if it is not the image. */
+static int check_old(struct extraction *x, const struct file_node *node)
+{
     struct stat st;
 
-    if (!x->options->force || fstatat(folder, node->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+    if (fstatat(x->folders[node->parent], node->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return 0;
+    if (S_ISDIR(st.st_mode))
+        return err_set(x->err, CHR_E_EXISTS, "%s/%s is a folder, but a file in the image",
+                       x->options->folder, node->path);
+    if (!x->options->force) {
+        (void)err_set(x->err, CHR_E_EXISTS, "%s/%s is there already", x->options->folder,
+                      node->path);
+        return err_hint(x->err, "use --force to replace files");
+    }
     if (st.st_dev == x->input.st_dev && st.st_ino == x->input.st_ino)
-        return err_set(x->err, CHR_E_REFUSED, "%s in %s is the image itself", node->path,
-                       x->options->folder);
-    return unlinkat(folder, node->name, 0) < 0
-               ? err_errno(x->err, errno, "cannot replace %s in %s", node->path, x->options->folder)
-               : 0;
+        return err_set(x->err, CHR_E_REFUSED, "%s/%s is the image itself", x->options->folder,
+                       node->path);
+    return 0;
 }
 
 static int extract_file(struct extraction *x, size_t index)
 {
     const struct file_node *node = &x->analysis->tree.nodes[index];
     int folder = x->folders[node->parent];
+    char name[TEMPORARY_NAME_SIZE];
     AUTO_CLOSE int fd = -1;
 
-    if (remove_old(x, node) < 0)
+    if (check_old(x, node) < 0)
         return -1;
-    fd = openat(folder, node->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        (void)err_errno(x->err, errno, "cannot create %s in %s", node->path, x->options->folder);
-        return errno == EEXIST ? err_hint(x->err, "use --force to replace files") : -1;
-    }
+    temporary_name(index, name);
+    (void)unlinkat(folder, name, 0); /* left by a run that was killed */
+    fd = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_errno(x->err, errno, "cannot create %s in %s", node->path, x->options->folder);
     x->created[index] = true;
     if (write_contents(x, node, fd) < 0)
         return -1;
     x->report->files++;
     x->report->bytes += node->size;
+    return 0;
+}
+
+/* All is written: give the files their names. */
+static int publish_files(struct extraction *x)
+{
+    for (size_t i = 1; i < x->analysis->tree.count; i++) {
+        const struct file_node *node = &x->analysis->tree.nodes[i];
+        int folder = x->folders[node->parent];
+        char name[TEMPORARY_NAME_SIZE];
+
+        if (node->kind == FILE_FOLDER)
+            continue;
+        temporary_name(i, name);
+        if (renameat(folder, name, folder, node->name) < 0)
+            return err_errno(x->err, errno, "cannot name %s in %s", node->path, x->options->folder);
+        x->created[i] = false;
+    }
     return 0;
 }
 
@@ -157,6 +191,8 @@ static int extract_tree(struct extraction *x)
     for (size_t i = 1; i < tree->count; i++)
         if (extract_node(x, i) < 0)
             return -1;
+    if (publish_files(x) < 0)
+        return -1;
     /* Last, and the deepest first: writing into a folder changes its time. */
     for (size_t i = tree->count - 1; i > 0; i--)
         if (tree->nodes[i].kind == FILE_FOLDER &&
@@ -170,10 +206,15 @@ static void remove_created(const struct extraction *x)
 {
     const struct file_tree *tree = &x->analysis->tree;
 
-    for (size_t i = tree->count - 1; i > 0; i--)
+    for (size_t i = tree->count - 1; i > 0; i--) {
+        bool folder = tree->nodes[i].kind == FILE_FOLDER;
+        char name[TEMPORARY_NAME_SIZE];
+
+        temporary_name(i, name);
         if (x->created[i])
-            (void)unlinkat(x->folders[tree->nodes[i].parent], tree->nodes[i].name,
-                           tree->nodes[i].kind == FILE_FOLDER ? AT_REMOVEDIR : 0);
+            (void)unlinkat(x->folders[tree->nodes[i].parent], folder ? tree->nodes[i].name : name,
+                           folder ? AT_REMOVEDIR : 0);
+    }
     if (x->created[0])
         (void)rmdir(x->options->folder);
 }
@@ -232,6 +273,8 @@ int chr_extract(struct chr_image *image, const struct chr_extract_options *optio
         (void)err_set(err, CHR_E_USAGE, "%s is the image itself", options->raw);
         return err_hint(err, "name another file for the partition");
     }
+    if (options->raw != NULL && output_check(options->raw, options->force, err) < 0)
+        return -1;
     if (options->folder != NULL && extract_files(&x) < 0)
         return -1;
     return options->raw != NULL ? extract_raw(&x) : 0;

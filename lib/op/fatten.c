@@ -341,7 +341,7 @@ static int describe(struct fatten *f)
                         : contents == CHR_CONTENTS_FAT ? CHR_SOURCE_FAT
                                                        : CHR_SOURCE_KERNEL;
     if (f->image->recovered)
-        note(f, "a change of it had been interrupted, and was taken back first");
+        note(f, "a change in place had been interrupted; this is made of the image as it was before");
     note_tables(f);
     if (contents != CHR_CONTENTS_FAT && describe_fat(f) < 0)
         return err_context(f->err, "partition %u", f->before->boot->number);
@@ -465,6 +465,9 @@ static int run(struct fatten *f, const char *path)
         return -1;
     if (f->options->in_place && (f->image->format == CHR_FORMAT_ZIP || f->image->snapshot != NULL))
         return refuse_in_place(f->image, f->err);
+    if (f->options->in_place && f->image->format == CHR_FORMAT_RAW &&
+        undo_check(f->image->path, f->image->file, f->err) < 0)
+        return -1;
     if (analyse(f->image->disk, &f->before, f->err) < 0 || check_input(f) < 0 ||
         overlay_open(f->image->disk, &f->overlay, f->err) < 0 || describe(f) < 0)
         return -1;

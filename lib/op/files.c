@@ -117,6 +117,11 @@ int output_check(const char *path, bool force, struct chr_error *err)
         return 0;
     if (S_ISDIR(st.st_mode))
         return err_set(err, CHR_E_USAGE, "%s is a folder; name the file to write", path);
+    if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode)) {
+        (void)err_set(err, CHR_E_REFUSED, "%s is a device or a pipe, not a file to replace", path);
+        return err_hint(err, "write a file and copy it there, or chrimg convert IMG - | dd of=%s",
+                        path);
+    }
     return force ? 0 : refuse_existing(path, err);
 }
 

@@ -11,11 +11,8 @@
 #include "base/cleanup.h"
 #include "op/child.h"
 #include "op/files.h"
-#include "op/image.h"
-#include "op/target.h"
 
 #define TEMPORARY_SUFFIX ".chrimg-tmp"
-#define INTERMEDIATE_SUFFIX ".chrimg-raw"
 
 static const struct {
     const char *format; /* as qemu-img calls it */
@@ -40,7 +37,7 @@ const char *foreign_format_of(const char *path)
     return NULL;
 }
 
-static bool is_foreign_format(const char *format)
+bool foreign_format(const char *format)
 {
     for (size_t i = 0; i < FORMAT_COUNT; i++)
         if (strcmp(formats[i].format, format) == 0)
@@ -93,58 +90,29 @@ static int publish(const char *temporary, const char *output, struct chr_error *
     return sync_folder_of(output, err);
 }
 
-/* qemu-img knows no zip and no IMG@TAG of ours: those go through a raw file beside the output. */
-static int make_intermediate(const char *source, const char *path, struct chr_error *err)
+int foreign_read(const char *source, const char *raw, struct chr_error *err)
 {
-    AUTO_IMAGE struct chr_image *image = NULL;
-    AUTO_OUTPUT struct output output = {0};
-    const struct target_options options = {.format = CHR_FORMAT_RAW, .force = true};
+    /* The format is told by the magic number that foreign_source() knows. */
+    char *argv[] = {"qemu-img", "convert", "-O", "raw", "--", (char *)source, (char *)raw, NULL};
 
-    if (chr_image_open(source, 0, &image, err) < 0 ||
-        target_write(image->disk, path, &options, &output, err) < 0)
-        return -1;
-    return output_publish(&output, err);
+    if (run_qemu_img(argv, err) == 0)
+        return 0;
+    (void)unlink(raw);
+    return -1;
 }
 
-static int convert(const char *source, const char *source_format, const char *temporary,
-                   const char *format, struct chr_error *err)
-{
-    /* With a stated source format nothing is guessed; foreign ones are told by their magic. */
-    char *with_format[] = {"qemu-img", "convert", "-f", (char *)source_format, "-O", (char *)format,
-                           "--", (char *)source, (char *)temporary, NULL};
-    char *without[] = {"qemu-img", "convert", "-O", (char *)format, "--", (char *)source,
-                       (char *)temporary, NULL};
-
-    return run_qemu_img(source_format != NULL ? with_format : without, err);
-}
-
-int foreign_convert(const char *source, const char *output, const char *format,
-                    const struct chr_convert_options *options, struct chr_error *err)
+int foreign_write(const char *raw, const char *output, const char *format, bool force,
+                  struct chr_error *err)
 {
     AUTO_FREE char *temporary = hidden_path_beside(output, TEMPORARY_SUFFIX, err);
-    AUTO_FREE char *intermediate = hidden_path_beside(output, INTERMEDIATE_SUFFIX, err);
-    bool foreign;
-    int result;
+    /* With a stated source format nothing is guessed. */
+    char *argv[] = {"qemu-img", "convert", "-f", "raw", "-O", (char *)format, "--", (char *)raw,
+                    temporary, NULL};
 
-    if (temporary == NULL || intermediate == NULL || foreign_source(source, &foreign, err) < 0)
+    if (temporary == NULL || output_check(output, force, err) < 0)
         return -1;
-    if (!is_foreign_format(format) && strcmp(format, "raw") != 0 && strcmp(format, "qcow2") != 0) {
-        (void)err_set(err, CHR_E_USAGE, "there is no output format %s", format);
-        return err_hint(err, "raw and qcow2, or vmdk, vdi, vhdx and vpc by qemu-img");
-    }
-    if (!options->force && access(output, F_OK) == 0) {
-        (void)err_set(err, CHR_E_EXISTS, "%s is there already", output);
-        return err_hint(err, "name another file, or use --force to replace it");
-    }
-    if (!foreign && make_intermediate(source, intermediate, err) < 0)
-        return -1;
-    result = convert(foreign ? source : intermediate, foreign ? NULL : "raw", temporary, format,
-                     err);
-    if (!foreign)
-        (void)unlink(intermediate);
-    if (result == 0)
-        result = publish(temporary, output, err);
-    if (result < 0)
-        (void)unlink(temporary);
-    return result;
+    if (run_qemu_img(argv, err) == 0 && publish(temporary, output, err) == 0)
+        return 0;
+    (void)unlink(temporary);
+    return -1;
 }

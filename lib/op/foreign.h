@@ -13,12 +13,17 @@ const char *foreign_format_of(const char *path);
 /* Whether the file at PATH begins like one of the foreign formats; a missing file does not. */
 int foreign_source(const char *path, bool *foreign, struct chr_error *err);
 
+/* Whether qemu-img is asked for FORMAT (its name). */
+bool foreign_format(const char *format);
+
 /*
- * Let qemu-img convert SOURCE to OUTPUT in FORMAT (its names), written beside and
- * renamed.  CHR_E_USAGE for a format it is never asked for, CHR_E_MISSING where
- * it is not installed.
+ * Let qemu-img write what the foreign SOURCE holds to the new raw file RAW.
+ * CHR_E_MISSING where it is not installed.
  */
-int foreign_convert(const char *source, const char *output, const char *format,
-                    const struct chr_convert_options *options, struct chr_error *err);
+int foreign_read(const char *source, const char *raw, struct chr_error *err);
+
+/* Let qemu-img write the raw file RAW to OUTPUT in FORMAT, made beside and renamed. */
+int foreign_write(const char *raw, const char *output, const char *format, bool force,
+                  struct chr_error *err);
 
 #endif

@@ -23,7 +23,7 @@ static int open_zip(struct chr_image *image, unsigned flags, struct chr_error *e
     if ((flags & CHR_OPEN_WRITE) != 0) {
         (void)err_set(err, CHR_E_REFUSED, "%s: an image inside a zip cannot be changed in place",
                       image->path);
-        return err_hint(err, "leave out --in-place: the result is written beside it");
+        return err_hint(err, "unzip it first");
     }
     return zip_blk_open(image->path, &image->disk, err);
 }
@@ -32,6 +32,7 @@ static int open_qcow2(struct chr_image *image, unsigned flags, struct chr_error 
 {
     const struct qcow2_open_options options = {
         .writable = (flags & CHR_OPEN_WRITE) != 0,
+        .atomic = true, /* promise: old or new, whatever happens */
         .for_repair = (flags & CHR_OPEN_REPAIR) != 0,
         .path = image->path,
         .snapshot = image->snapshot,
@@ -76,24 +77,26 @@ static int open_format(struct chr_image *image, unsigned flags, struct chr_error
     return 0;
 }
 
-/* "IMG@TAG" where there is no file of that whole name: the image, and a snapshot in it. */
+/*
+ * "IMG@TAG" where there is no file of that whole name: the image is the first part
+ * before an @ that is a file, as tags may hold an @ too.
+ */
 static int take_name(struct chr_image *image, const char *name, struct chr_error *err)
 {
-    char *at;
-
     image->path = mem_strdup(name, err);
     if (image->path == NULL)
         return -1;
-    at = strrchr(image->path, '@');
-    if (at == NULL || at == image->path || access(name, F_OK) == 0)
+    if (access(name, F_OK) == 0)
         return 0;
-    *at = '\0';
-    if (access(image->path, F_OK) < 0) {
+    for (char *at = strchr(image->path + 1, '@'); at != NULL; at = strchr(at + 1, '@')) {
+        *at = '\0';
+        if (access(image->path, F_OK) == 0) {
+            image->snapshot = mem_strdup(at + 1, err);
+            return image->snapshot == NULL ? -1 : 0;
+        }
         *at = '@';
-        return 0;
     }
-    image->snapshot = mem_strdup(at + 1, err);
-    return image->snapshot == NULL ? -1 : 0;
+    return 0;
 }
 
 int chr_image_open(const char *name, unsigned flags, struct chr_image **out, struct chr_error *err)

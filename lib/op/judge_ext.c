@@ -55,15 +55,28 @@ static void first_complaint(const char *output, char *problem, size_t size)
     (void)snprintf(problem, size, "e2fsck finds errors");
 }
 
+/* Debian's users have no sbin in their PATH. */
+static const char *const programs[] = {"e2fsck", "/usr/sbin/e2fsck", "/sbin/e2fsck"};
+
 static int run_e2fsck(struct blk *copy, const char *option, const char *value, int *status,
                       char *output, size_t size, struct chr_error *err)
 {
     char path[64];
-    char *argv[] = {"e2fsck", (char *)option, (char *)value, path, NULL};
-    char *argv_short[] = {"e2fsck", (char *)option, path, NULL};
+    char *argv[] = {NULL, (char *)option, path, NULL, NULL};
 
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", copy->fd);
-    return child_run(value != NULL ? argv : argv_short, output, size, status, err);
+    if (value != NULL) {
+        argv[2] = (char *)value;
+        argv[3] = path;
+    }
+    for (size_t i = 0; i < sizeof programs / sizeof programs[0]; i++) {
+        argv[0] = (char *)programs[i];
+        if (child_run(argv, output, size, status, err) == 0)
+            return 0;
+        if (err->code != CHR_E_MISSING)
+            return -1;
+    }
+    return -1;
 }
 
 /* A journal that must be replayed is replayed on the copy first, as the router would. */

@@ -120,7 +120,7 @@ static int write_changes(struct blk *file, struct blk *overlay, struct chr_error
 }
 
 /* Beside a device node is /dev, which is gone after the very crash that this is for. */
-static int refuse_device(const char *path, const struct blk *file, struct chr_error *err)
+int undo_check(const char *path, const struct blk *file, struct chr_error *err)
 {
     struct stat st;
 
@@ -138,7 +138,7 @@ int undo_commit(const char *path, struct blk *file, struct blk *overlay, struct 
     struct chr_error ignored;
     bool done;
 
-    if (undo_path == NULL || refuse_device(path, file, err) < 0)
+    if (undo_path == NULL || undo_check(path, file, err) < 0)
         return -1;
     if (write_undo(undo_path, file, overlay, err) < 0)
         return -1;

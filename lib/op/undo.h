@@ -21,6 +21,9 @@
 
 #include "block/blk.h"
 
+/* CHR_E_REFUSED where no undo file could last: the image at PATH is a device. */
+int undo_check(const char *path, const struct blk *file, struct chr_error *err);
+
 /*
  * Write the changes that OVERLAY holds into FILE, the image at PATH, which is
  * open for writing and locked.

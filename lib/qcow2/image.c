@@ -178,13 +178,14 @@ static int allow_writing(struct image *image, const struct qcow2_open_options *o
     image->blk.writable = true;
     if (refcount_load(image, err) < 0)
         return -1;
+    image->atomic = options->atomic;
     if (options->for_repair) {
         image->unchecked = true;
         return 0;
     }
     if ((image->header.incompatible & INCOMPATIBLE_CORRUPT) != 0) {
         (void)err_set(err, CHR_E_DAMAGED, "the image is marked as corrupt");
-        return err_hint(err, "it can be read; repair it before it is changed");
+        return err_hint(err, "it can be read; chrimg check --repair all makes it one that may be changed");
     }
     if (dirty)
         return qcow2_repair(&image->blk, QCOW2_REPAIR_ALL, &report, err);
@@ -193,7 +194,7 @@ static int allow_writing(struct image *image, const struct qcow2_open_options *o
     if (report.corruptions != 0) {
         (void)err_set(err, CHR_E_DAMAGED, "the image is damaged, so it is not changed: %s",
                       report.findings[0]);
-        return err_hint(err, "repair it first");
+        return err_hint(err, "chrimg check says what is wrong, chrimg check --repair all mends what can be mended");
     }
     return 0;
 }

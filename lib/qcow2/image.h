@@ -44,6 +44,7 @@ struct image {
     struct header header;
     struct codec *codec;
     uint32_t cluster_size;
+    bool atomic; /* clusters of the committed version are never overwritten */
     bool view; /* of a snapshot: blk and l1 are the snapshot's */
 
     /* Where guest clusters are. */

@@ -152,6 +152,29 @@ static int write_part(struct image *image, uint64_t off, const uint8_t *buf, siz
     return write_run(image, number, 1, cluster, err);
 }
 
+/*
+ * How much of what was found may be written where it is: all of the active disk's own
+ * clusters, or, where a change must be atomic, the rest of one that is not committed.
+ */
+static int overwritable(struct image *image, const struct mapping *mapping, uint64_t off,
+                        size_t *length, struct chr_error *err)
+{
+    uint64_t committed = 0;
+
+    *length = 0;
+    if (mapping->entry.kind != CLUSTER_DATA || !mapping->entry.copied)
+        return 0;
+    if (!image->atomic) {
+        *length = (size_t)mapping->length;
+        return 0;
+    }
+    if (refcount_get_committed(image, cluster_of(image, mapping->host), &committed, err) < 0)
+        return -1;
+    if (committed == 0)
+        *length = (size_t)min_u64(mapping->length, image->cluster_size - off % image->cluster_size);
+    return 0;
+}
+
 /* Write the first part of the request, as far as one way of writing goes; *DONE bytes. */
 static int write_step(struct image *image, uint64_t off, const uint8_t *buf, size_t len,
                       size_t *done, struct chr_error *err)
@@ -160,12 +183,11 @@ static int write_step(struct image *image, uint64_t off, const uint8_t *buf, siz
     struct mapping mapping;
     uint64_t whole;
 
-    if (map_find(image, off, len, &mapping, err) < 0)
+    if (map_find(image, off, len, &mapping, err) < 0 ||
+        overwritable(image, &mapping, off, done, err) < 0)
         return -1;
-    if (mapping.entry.kind == CLUSTER_DATA && mapping.entry.copied) {
-        *done = (size_t)mapping.length;
+    if (*done != 0)
         return host_write(&image->file, mapping.host, buf, *done, err);
-    }
     whole = within == 0 ? cluster_of(image, mapping.length) : 0;
     if (whole != 0) {
         whole = min_u64(whole, RUN_CLUSTERS);

@@ -6,7 +6,7 @@
  * Extended L2 entries, external data files and encryption are refused by name.
  *
  * How an image changes: data goes to free clusters or to clusters that only the
- * active disk owns.  All changed tables are written to free clusters as well, at
+ * active disk owns (with `atomic`: to free ones only).  All changed tables are written to free clusters as well, at
  * blk_flush() or at the end of a snapshot operation; one write of the header then
  * puts the whole of them in force.  So a power cut, a full disk or an I/O error
  * at any point leaves the tables as at the last flush or as at this one, nothing
@@ -25,6 +25,7 @@ typedef int qcow2_resize_fn(struct blk *file, uint64_t size, struct chr_error *e
 
 struct qcow2_open_options {
     bool writable;        /* the tables are then checked in full first */
+    bool atomic;          /* data too is never overwritten before the flush that makes it count */
     bool for_repair;      /* open damaged images for writing too; only qcow2_repair() may write */
     bool refuse_backing;  /* for images of unknown origin: do not follow a path they name */
     const char *path;     /* of the image: backing names are relative to it; NULL = the cwd */
