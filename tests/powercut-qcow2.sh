@@ -14,7 +14,7 @@ REPLAY=$BUILD/tests/powercut/replay
 # The recorder stands before the sanitizers' own functions, which they can live with.
 export ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0"
 
-variants=(all durable random:1 torn:1 torn:2)
+variants=(all durable random:1 random:2 torn:1 torn:2)
 
 same() {
     "$REPLAY" --same "$1" "$2" >/dev/null

@@ -170,6 +170,17 @@ static int advance(struct zip_blk *zip, uint8_t *buf, struct chr_error *err)
     return zip->front.out_off == zip->blk.size ? finish(zip, err) : 0;
 }
 
+int zip_blk_verify(struct blk *blk, struct chr_error *err)
+{
+    struct zip_blk *zip = zip_of(blk);
+    uint8_t piece[PIECE_SIZE];
+
+    while (!zip->stored && zip->front.out_off < zip->blk.size)
+        if (advance(zip, piece, err) < 0)
+            return -1;
+    return 0;
+}
+
 /* Make the cursor stand at OFF, which is behind the front. */
 static int place_cursor(struct zip_blk *zip, uint64_t off, struct chr_error *err)
 {

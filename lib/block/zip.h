@@ -18,4 +18,7 @@ bool zip_probe(const uint8_t *head, size_t len);
  */
 int zip_blk_open(const char *path, struct blk **out, struct chr_error *err);
 
+/* Read what is left to the end, so that the CRC is known to be right. */
+int zip_blk_verify(struct blk *blk, struct chr_error *err);
+
 #endif

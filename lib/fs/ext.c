@@ -13,10 +13,14 @@
 #include "base/bytes.h"
 #include "fs/ext_io.h"
 
+/* Bounds memory where thousands of names lead to one file in thousands of pieces. */
+#define MAX_RUNS (1 << 19)
+
 struct ext {
     struct ext_io io;
     struct ext_super super;
     ext2_filsys fs;
+    uint64_t runs; /* of all files read so far */
     struct file_node map_blocks; /* indirect and extent blocks met so far, as runs */
 };
 
@@ -92,6 +96,7 @@ static int map_add(struct map_walk *walk, uint64_t first, uint64_t start, uint64
                    bool unwritten)
 {
     uint64_t size = walk->ext->super.block_size;
+    size_t before;
 
     if (check_block(walk, start, count) < 0)
         return -1;
@@ -99,9 +104,15 @@ static int map_add(struct map_walk *walk, uint64_t first, uint64_t start, uint64
         return err_set(walk->err, CHR_E_DAMAGED, "it has a block past 4 Gi blocks");
     if (first * size >= walk->node->size)
         return 0; /* preallocated behind the end of the file */
-    return file_node_add_run(
-        walk->node,
-        (struct file_run){first * size, start * size, count * size, unwritten}, walk->err);
+    before = walk->node->run_count;
+    if (file_node_add_run(
+            walk->node,
+            (struct file_run){first * size, start * size, count * size, unwritten}, walk->err) < 0)
+        return -1;
+    walk->ext->runs += walk->node->run_count - before;
+    if (walk->ext->runs > MAX_RUNS)
+        return err_set(walk->err, CHR_E_REFUSED, "its files are in more than %d pieces", MAX_RUNS);
+    return 0;
 }
 
 /* Take a block of the map itself. */

@@ -9,6 +9,7 @@
 #define SUPER_OFFSET 1024
 #define SUPER_SIZE 1024
 #define MAGIC 0xEF53
+#define MIN_BLOCKS_PER_GROUP 256
 
 enum {
     OFF_INODES = 0,
@@ -138,7 +139,8 @@ static int check_geometry(const struct ext_super *super, uint64_t device_size,
     if (super->first_data_block != (super->block_size == 1024 ? 1u : 0u))
         return err_set(err, CHR_E_DAMAGED, "ext superblock: first data block is %" PRIu32,
                        super->first_data_block);
-    if (super->blocks_per_group < 8 || super->blocks_per_group > 8 * super->block_size)
+    /* mke2fs makes no smaller groups; with less, their descriptors would fill memory. */
+    if (super->blocks_per_group < MIN_BLOCKS_PER_GROUP || super->blocks_per_group > 8 * super->block_size)
         return err_set(err, CHR_E_DAMAGED, "ext superblock: %" PRIu32 " blocks per group",
                        super->blocks_per_group);
     if (super->inode_size < OLD_INODE_SIZE || super->inode_size > super->block_size ||

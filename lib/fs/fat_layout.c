@@ -22,6 +22,7 @@
 #define DEFAULT_ROOT_ENTRIES 512
 #define MAX_ROOT_ENTRIES 4096
 #define MAX_SECTORS_PER_CLUSTER 64 /* 32 KiB: what every implementation reads */
+#define FAT16_MAX_SECTORS (2u << 21) /* 2 GiB */
 #define MAX_FILE_SIZE UINT32_MAX
 /* Names are compared each with each; the boot partition of a CHR has five files. */
 #define MAX_FILES 4096
@@ -166,6 +167,12 @@ static bool make_geometry(uint32_t total, uint32_t per_cluster, uint32_t phase,
         if (clusters < FAT16_MIN_CLUSTERS)
             return false;
         if (needed <= (uint64_t)fat_sectors * FAT_SECTOR) {
+            /* Right below 2 GiB the last few clusters are left out, and the size says so. */
+            if (clusters > FAT16_MAX_CLUSTERS && per_cluster == MAX_SECTORS_PER_CLUSTER &&
+                total <= FAT16_MAX_SECTORS) {
+                clusters = FAT16_MAX_CLUSTERS;
+                total = data + clusters * per_cluster;
+            }
             *out = (struct fat_geometry){
                 .total_sectors = total,
                 .sectors_per_cluster = per_cluster,
@@ -226,9 +233,10 @@ static bool all_zero(const struct file_node *node, uint64_t off, uint64_t len)
 }
 
 /* Claim the clusters of NODE that can stay; chain entries of the others are left 0. */
-static void claim_in_place(const struct file_node *node, struct fat_plan *plan,
-                           struct fat_item *item)
+static void claim_in_place(const struct file_tree *tree, size_t index, struct fat_plan *plan)
 {
+    const struct file_node *node = &tree->nodes[index];
+    struct fat_item *item = &plan->items[index];
     uint64_t size = cluster_size(&plan->geometry);
     size_t cursor = 0;
 
@@ -251,7 +259,10 @@ static void claim_in_place(const struct file_node *node, struct fat_plan *plan,
         item->copied += item->source[i] == FAT_COPIED;
         plan->zeroed_clusters += item->source[i] == FAT_ZEROED;
     }
-    plan->copied_clusters += item->copied;
+    if (file_tree_is_second_name(tree, index))
+        plan->linked_clusters += item->copied;
+    else
+        plan->copied_clusters += item->copied;
 }
 
 /* Give every chain entry that is still 0 the lowest free cluster. */
@@ -312,6 +323,7 @@ static void release_clusters(struct fat_plan *plan)
     free(plan->used);
     plan->used = NULL;
     plan->copied_clusters = 0;
+    plan->linked_clusters = 0;
     plan->zeroed_clusters = 0;
 }
 
@@ -330,7 +342,7 @@ static int plan_clusters(const struct file_tree *tree, struct fat_plan *plan, st
         if (allocate_item(node, plan, &plan->items[i], err) < 0)
             return -1;
         if (node->kind == FILE_REGULAR)
-            claim_in_place(node, plan, &plan->items[i]);
+            claim_in_place(tree, i, plan);
     }
     return place_rest(plan, err);
 }

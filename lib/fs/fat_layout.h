@@ -56,6 +56,7 @@ struct fat_plan {
     struct fat_item *items; /* one for each node; items[0] is the root folder */
     size_t item_count;
     uint32_t copied_clusters;  /* file clusters that do not stay */
+    uint32_t linked_clusters;  /* copies for second names of files: the first one stays */
     uint32_t zeroed_clusters;
     bool skipped_lost_found;
     uint8_t *used; /* one byte a cluster, from FAT_FIRST_CLUSTER on */

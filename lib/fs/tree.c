@@ -16,6 +16,17 @@ static char *join_path(const char *folder, const char *name, struct chr_error *e
     return path;
 }
 
+static int check_path(const struct file_tree *tree, size_t length, struct chr_error *err)
+{
+    if (length >= FILE_PATH_MAX)
+        return err_set(err, CHR_E_REFUSED, "folders are nested so deep that a path has %zu bytes",
+                       length);
+    if (tree->path_bytes + length >= FILE_PATHS_MAX)
+        return err_set(err, CHR_E_REFUSED, "the paths of its files have more than %u bytes",
+                       FILE_PATHS_MAX);
+    return 0;
+}
+
 struct file_node *file_tree_add(struct file_tree *tree, size_t parent, const char *name,
                                 struct chr_error *err)
 {
@@ -27,11 +38,15 @@ struct file_node *file_tree_add(struct file_tree *tree, size_t parent, const cha
         (void)err_set(err, CHR_E_REFUSED, "more than %d files", FILE_TREE_MAX);
         return NULL;
     }
+    if (tree->count > 0 &&
+        check_path(tree, strlen(tree->nodes[parent].path) + 1 + strlen(name), err) < 0)
+        return NULL;
     own_name = mem_strdup(name, err);
     path = join_path(tree->count > 0 ? tree->nodes[parent].path : "", name, err);
     if (own_name == NULL || path == NULL ||
         mem_grow(&tree->nodes, &tree->capacity, tree->count, sizeof *tree->nodes, err) < 0)
         return NULL;
+    tree->path_bytes += strlen(path) + 1;
     node = &tree->nodes[tree->count++];
     *node = (struct file_node){.name = STEAL(own_name), .path = STEAL(path), .parent = parent};
     return node;
@@ -75,6 +90,25 @@ static const struct file_run *run_at(const struct file_node *node, uint64_t off)
             high = middle;
     }
     return low < node->run_count ? &node->runs[low] : NULL;
+}
+
+uint64_t file_next_data(const struct file_node *node, uint64_t off)
+{
+    const struct file_run *run = run_at(node, off);
+
+    while (run != NULL && run < node->runs + node->run_count && run->unwritten)
+        run++;
+    if (run == NULL || run == node->runs + node->run_count)
+        return node->size;
+    return min_u64(max_u64(run->file_off, off), node->size);
+}
+
+bool file_tree_is_second_name(const struct file_tree *tree, size_t index)
+{
+    for (size_t i = 0; i < index; i++)
+        if (tree->nodes[index].inode != 0 && tree->nodes[i].inode == tree->nodes[index].inode)
+            return true;
+    return false;
 }
 
 /* One step of file_read(): a part of one run, or of one hole. */

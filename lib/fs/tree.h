@@ -46,10 +46,15 @@ struct file_tree {
     struct file_node *nodes;
     size_t count;
     size_t capacity;
+    size_t path_bytes; /* of all paths together */
 };
 
 /* A tree larger than this is refused: the boot partition of a CHR has five files. */
 #define FILE_TREE_MAX 65536
+/* What the kernel takes as a path; folders nested deeper are no router's. */
+#define FILE_PATH_MAX 4096
+/* All paths of a tree: each node has its whole one. */
+#define FILE_PATHS_MAX (16u << 20)
 
 /* Add a node below PARENT (an index, ignored for the first); NULL on failure.
  * The pointer is good until the next call. */
@@ -69,6 +74,12 @@ const struct file_node *file_tree_find(const struct file_tree *tree, const char 
  */
 int file_read(struct blk *device, const struct file_node *node, uint64_t off, void *buf, size_t len,
               struct chr_error *err);
+
+/* The first offset from OFF on that has bytes to read, not a hole; the file's size if none has. */
+uint64_t file_next_data(const struct file_node *node, uint64_t off);
+
+/* Whether an earlier node is the same inode: INDEX is a second name (hard link) of it. */
+bool file_tree_is_second_name(const struct file_tree *tree, size_t index);
 
 /* Release what TREE holds; for use as a cleanup attribute too. */
 void file_tree_release(struct file_tree *tree);

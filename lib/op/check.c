@@ -20,6 +20,7 @@ struct check {
     struct chr_check_report report; /* first: chr_check_free() gets its address */
     struct findings findings;
     struct findings repairs;
+    struct findings unrepaired; /* added to the findings at the end */
     const char *path;
     struct chr_error *err;
 };
@@ -32,6 +33,7 @@ void chr_check_free(struct chr_check_report *report)
         return;
     findings_release(&check->findings);
     findings_release(&check->repairs);
+    findings_release(&check->unrepaired);
     free(check);
 }
 
@@ -41,6 +43,11 @@ static void check_cleanup(struct check **check)
 }
 
 /* ---- qcow2 ---- */
+
+static const char *mark_name(const struct qcow2_info *info)
+{
+    return info->corrupt ? "corrupt" : "dirty";
+}
 
 /* Marks in the header: QEMU refuses to write to an image that has the first one. */
 static int report_marks(struct check *c, const struct qcow2_info *info)
@@ -84,6 +91,18 @@ static bool repairable(const struct qcow2_check_report *report, const struct qco
            (report->leaks > 0 || report->corruptions > 0 || info->corrupt || info->dirty);
 }
 
+/* Why a repair that was asked for is not done. */
+static int report_unrepaired(struct check *c, const struct qcow2_check_report *report,
+                             enum chr_repair repair)
+{
+    if (repair == CHR_REPAIR_NONE || report->corruptions == 0)
+        return 0;
+    return findings_add(&c->unrepaired, CHR_DAMAGE, "qcow2-not-repaired", c->err, "qcow2: %s",
+                        repair == CHR_REPAIR_LEAKS
+                            ? "more than leaks is wrong, so none were freed; see --repair all"
+                            : "its references themselves are unsound, so it cannot be repaired");
+}
+
 static int repair_qcow2(struct check *c, struct chr_image *image, enum chr_repair repair,
                         const struct qcow2_info *info)
 {
@@ -104,8 +123,7 @@ static int repair_qcow2(struct check *c, struct chr_image *image, enum chr_repai
         return -1;
     if ((info->corrupt || info->dirty) &&
         findings_add(&c->repairs, CHR_NOTE, "qcow2-marks", c->err,
-                     "qcow2: took the mark away that called it %s",
-                     info->corrupt ? "corrupt" : "dirty") < 0)
+                     "qcow2: took the mark away that called it %s", mark_name(info)) < 0)
         return -1;
     return 0;
 }
@@ -142,7 +160,7 @@ static int check_container(struct check *c, enum chr_repair repair, bool *usable
     if (report_marks(c, &info) < 0 || report_qcow2(c, &report) < 0)
         return -1;
     if (!repairable(&report, &info, repair))
-        return 0;
+        return report_unrepaired(c, &report, repair);
     if (repair_qcow2(c, image, repair, &info) < 0)
         return -1;
     if (repair == CHR_REPAIR_ALL)
@@ -205,6 +223,19 @@ static int check_ext(struct check *c, const struct analysis *a, const struct par
         return 0;
     return findings_add(&c->findings, CHR_DAMAGE, "ext-damaged", c->err, "partition %u: %s: %.180s",
                         p->number, c->report.ext_judge, judgement.problem);
+}
+
+static int check_packing(struct check *c, struct chr_image *image)
+{
+    struct chr_error problem;
+
+    if (image_verify(image, &problem) == 0)
+        return 0;
+    if (problem.code != CHR_E_DAMAGED) {
+        *c->err = problem;
+        return -1;
+    }
+    return findings_add(&c->findings, CHR_DAMAGE, "zip-damaged", c->err, "%.250s", problem.message);
 }
 
 static int check_disk(struct check *c, struct chr_image *image)
@@ -276,7 +307,8 @@ static int check_once(struct check *c)
 
     if (check_container(c, CHR_REPAIR_NONE, &usable) < 0)
         return -1;
-    if (usable && (chr_image_open(c->path, 0, &image, c->err) < 0 || check_disk(c, image) < 0))
+    if (usable && (chr_image_open(c->path, 0, &image, c->err) < 0 || check_packing(c, image) < 0 ||
+                   check_disk(c, image) < 0))
         return -1;
     c->report.verdict = verdict_of(c);
     return 0;
@@ -324,6 +356,10 @@ int chr_check(const char *path, enum chr_repair repair, struct chr_check_report 
         return -1;
     if (repair != CHR_REPAIR_NONE && c->findings.count > 0 && repair_and_recheck(c, repair) < 0)
         return -1;
+    for (size_t i = 0; i < c->unrepaired.count; i++)
+        if (findings_add(&c->findings, c->unrepaired.items[i].severity, c->unrepaired.items[i].id,
+                         err, "%s", c->unrepaired.items[i].text) < 0)
+            return -1;
     c->report.findings = c->findings.items;
     c->report.finding_count = c->findings.count;
     c->report.repairs = c->repairs.items;

@@ -66,8 +66,11 @@ static int same_bytes(const struct side *from, const struct file_node *old_node,
 
     *same = true;
     for (uint64_t off = 0; off < old_node->size && *same; off += CHUNK) {
-        size_t len = (size_t)min_u64(CHUNK, old_node->size - off);
+        size_t len;
 
+        /* Where both have a hole there is nothing to compare. */
+        off = min_u64(file_next_data(old_node, off), file_next_data(new_node, off));
+        len = (size_t)min_u64(CHUNK, old_node->size - off);
         if (file_read(from->window, old_node, off, a, len, err) < 0 ||
             file_read(to->window, new_node, off, b, len, err) < 0)
             return -1;

@@ -27,6 +27,7 @@
 /* The label where there was none to keep. */
 #define DEFAULT_LABEL "RouterOS"
 #define DEFAULT_BLOCK_SIZE 4096
+#define MAX_COPIED_BYTES (64 << 20)
 
 struct fatten {
     const struct chr_fatten_options *options;
@@ -34,6 +35,7 @@ struct fatten {
     struct chr_image *image;
     struct analysis *before;
     struct blk *overlay;
+    unsigned notes_left_out;
     struct chr_error *err;
 };
 
@@ -41,10 +43,15 @@ static void note(struct fatten *f, const char *format, ...) __attribute__((forma
 
 static void note(struct fatten *f, const char *format, ...)
 {
+    char *last = f->report->notes[CHR_FATTEN_NOTES - 1];
     va_list args;
 
-    if (f->report->note_count == CHR_FATTEN_NOTES)
+    if (f->report->note_count == CHR_FATTEN_NOTES) {
+        /* The last one gives way to the number of those that are not shown. */
+        f->notes_left_out += f->notes_left_out == 0 ? 2 : 1;
+        (void)snprintf(last, CHR_FINDING_SIZE, "and %u notes more", f->notes_left_out);
         return;
+    }
     va_start(args, format);
     (void)vsnprintf(f->report->notes[f->report->note_count++], CHR_FINDING_SIZE, format, args);
     va_end(args);
@@ -87,6 +94,10 @@ static int choose_output(struct fatten *f, const char *path)
     size_t size = sizeof f->report->output;
     const char *given = f->options->in_place ? path : f->options->output;
 
+    if (given != NULL && strcmp(given, "-") == 0) {
+        (void)err_set(f->err, CHR_E_USAGE, "the result cannot be written to standard output");
+        return err_hint(f->err, "it is verified before it counts, so it must be a file");
+    }
     if (given == NULL && default_output(f->image, out, size, f->err) < 0)
         return -1;
     if (given != NULL && (size_t)snprintf(out, size, "%s", given) >= size)
@@ -159,15 +170,6 @@ static void note_tables(struct fatten *f)
 
 /* ---- describing the FAT ---- */
 
-/* A second name of a file has the same blocks, and that is no damage. */
-static bool is_second_name(const struct file_tree *tree, size_t index)
-{
-    for (size_t i = 0; i < index; i++)
-        if (tree->nodes[index].inode != 0 && tree->nodes[i].inode == tree->nodes[index].inode)
-            return true;
-    return false;
-}
-
 /* Each sector of NODE becomes owned; one that is already makes the image a damaged one. */
 static int claim_sectors(const struct file_node *node, uint8_t *owned, uint64_t sectors,
                          struct chr_error *err)
@@ -205,7 +207,7 @@ static int check_no_block_shared(const struct analysis *a, struct chr_error *err
         return -1;
     claim_metadata(&a->metadata, owned, sectors);
     for (size_t i = 0; i < a->tree.count; i++)
-        if (!is_second_name(&a->tree, i) &&
+        if (!file_tree_is_second_name(&a->tree, i) &&
             claim_sectors(&a->tree.nodes[i], owned, sectors, err) < 0)
             return -1;
     return 0;
@@ -235,14 +237,17 @@ static int make_plan(struct fatten *f, struct fat_plan *plan)
 
 static void note_moved_files(struct fatten *f, const struct fat_plan *plan)
 {
-    if (plan->copied_clusters == 0)
+    if (plan->copied_clusters + plan->linked_clusters == 0)
         return;
     if (plan->layout == FAT_LAYOUT_COMPACT) {
         note(f, "all files were copied to new places, so BIOS boot is lost");
         return;
     }
     for (size_t i = 1; i < plan->item_count; i++)
-        if (plan->items[i].copied > 0)
+        if (plan->items[i].copied > 0 && file_tree_is_second_name(&f->before->tree, i))
+            note(f, "%.120s: a second name of a file, which FAT does not have; it is a copy now",
+                 f->before->tree.nodes[i].path);
+        else if (plan->items[i].copied > 0)
             note(f, "%.120s: %" PRIu32 " of its %" PRIu32 " clusters had to move out of the FAT's "
                     "way, so BIOS boot is lost",
                  f->before->tree.nodes[i].path, plan->items[i].copied,
@@ -256,7 +261,7 @@ static void report_plan(struct fatten *f, const struct fat_plan *plan)
     report->layout = plan->layout == FAT_LAYOUT_KEEP ? CHR_LAYOUT_KEEP : CHR_LAYOUT_COMPACT;
     report->cluster_size = plan->geometry.sectors_per_cluster * FAT_SECTOR;
     report->clusters = plan->geometry.clusters;
-    report->moved_clusters = plan->copied_clusters;
+    report->moved_clusters = plan->copied_clusters + plan->linked_clusters;
     report->zeroed_clusters = plan->zeroed_clusters;
     for (size_t i = 1; i < plan->item_count; i++) {
         bool folder = f->before->tree.nodes[i].kind == FILE_FOLDER;
@@ -269,8 +274,32 @@ static void report_plan(struct fatten *f, const struct fat_plan *plan)
             report->kept_clusters += plan->items[i].source[k] == FAT_KEPT;
     }
     note_moved_files(f, plan);
+    if (f->before->contents == CHR_CONTENTS_EXT && !f->before->super.clean)
+        note(f, "the %s was not unmounted cleanly; every file in it was read and is whole",
+             ext_super_kind(&f->before->super));
     if (plan->skipped_lost_found)
         note(f, "the empty lost+found is left out");
+}
+
+/*
+ * Without a file system nobody says whose a sector is: what lies where the FAT
+ * goes may be the BIOS loader's, and then it will not find it.
+ */
+static int check_unowned(struct fatten *f, const struct fat_plan *plan, bool *lost)
+{
+    uint64_t end = (uint64_t)plan->geometry.data_sector * FAT_SECTOR;
+    uint8_t sector[FAT_SECTOR];
+
+    *lost = false;
+    for (uint64_t off = 2 * FAT_SECTOR; off < end && !*lost; off += FAT_SECTOR) {
+        if (blk_read(f->before->window, off, sector, sizeof sector, f->err) < 0)
+            return -1;
+        *lost = !is_zero(sector, sizeof sector);
+        if (*lost)
+            note(f, "sector %" PRIu64 " of the partition is in the FAT's way and may be the BIOS "
+                    "loader's, so BIOS boot is lost", off / FAT_SECTOR);
+    }
+    return 0;
 }
 
 /* The boot code stays where it can still work; else a message takes its place. */
@@ -290,12 +319,25 @@ static uint32_t serial_of(const struct analysis *a)
                                                                sizeof a->boot_sector);
 }
 
+/* Copies are made in memory; a boot partition of a CHR has 32 MiB in all. */
+static int check_copies(const struct fat_plan *plan, struct chr_error *err)
+{
+    uint64_t bytes = (uint64_t)(plan->copied_clusters + plan->linked_clusters) *
+                     plan->geometry.sectors_per_cluster * FAT_SECTOR;
+
+    if (bytes <= MAX_COPIED_BYTES)
+        return 0;
+    return err_set(err, CHR_E_REFUSED, "%" PRIu64 " bytes of files would have to be copied; the most "
+                   "that is done is %d", bytes, MAX_COPIED_BYTES);
+}
+
 /* The whole boot partition anew, into the overlay. */
 static int describe_fat(struct fatten *f)
 {
     const struct analysis *a = f->before;
     AUTO_FAT_PLAN struct fat_plan plan = {0};
     AUTO_BLK struct blk *window = NULL;
+    bool loader_lost = false;
     struct fat_write_options options = {
         .label = a->contents == CHR_CONTENTS_EXT && a->super.label[0] != '\0' ? a->super.label
                                                                               : DEFAULT_LABEL,
@@ -303,10 +345,13 @@ static int describe_fat(struct fatten *f)
         .hidden_sectors = (uint32_t)a->boot->first_lba,
     };
 
-    if (make_plan(f, &plan) < 0 || partition_window(f->overlay, a->boot, &window, f->err) < 0)
+    if (make_plan(f, &plan) < 0 || check_copies(&plan, f->err) < 0 ||
+        partition_window(f->overlay, a->boot, &window, f->err) < 0)
         return -1;
     report_plan(f, &plan);
-    options.keep_boot_code = keeps_boot_code(f, &plan);
+    if (a->contents == CHR_CONTENTS_KERNEL && check_unowned(f, &plan, &loader_lost) < 0)
+        return -1;
+    options.keep_boot_code = !loader_lost && keeps_boot_code(f, &plan);
     if (strlen(options.label) > 11)
         note(f, "the label \"%s\" is cut to FAT's 11 characters", options.label);
     return fat_write(a->window, &a->tree, &plan, &options, window, f->err);
@@ -481,6 +526,8 @@ int chr_fatten(const char *path, const struct chr_fatten_options *options,
     int result;
 
     *report = (struct chr_fatten_report){0};
+    if (options->in_place && options->compression != CHR_COMPRESS_NONE)
+        return err_set(err, CHR_E_USAGE, "--compress is for a new qcow2, not for --in-place");
     if (options->in_place && options->output != NULL)
         return err_set(err, CHR_E_USAGE, "-o and --in-place exclude each other: write %s, or change "
                        "the input?", options->output);

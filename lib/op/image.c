@@ -99,6 +99,18 @@ static int take_name(struct chr_image *image, const char *name, struct chr_error
     return 0;
 }
 
+/* Half a sector cannot be read by any machine, and would be lost in another format. */
+static int check_size(const struct chr_image *image, struct chr_error *err)
+{
+    unsigned rest = (unsigned)(image->disk->size % CHR_SECTOR_SIZE);
+
+    if (rest == 0 || image->disk->size < CHR_SECTOR_SIZE)
+        return 0;
+    (void)err_set(err, CHR_E_DAMAGED, "%s is not whole sectors: the last has %u of 512 bytes",
+                  image->path, rest);
+    return err_hint(err, "was the download or copy cut off? truncate -s %%512 fills it with zeros");
+}
+
 int chr_image_open(const char *name, unsigned flags, struct chr_image **out, struct chr_error *err)
 {
     AUTO_IMAGE struct chr_image *image = mem_new(1, sizeof *image, err);
@@ -120,10 +132,15 @@ int chr_image_open(const char *name, unsigned flags, struct chr_image **out, str
         return -1;
     if (image->file->size == 0)
         return err_set(err, CHR_E_DAMAGED, "%s is empty", image->path);
-    if (open_format(image, flags, err) < 0)
+    if (open_format(image, flags, err) < 0 || check_size(image, err) < 0)
         return -1;
     *out = STEAL(image);
     return 0;
+}
+
+int image_verify(struct chr_image *image, struct chr_error *err)
+{
+    return image->format == CHR_FORMAT_ZIP ? zip_blk_verify(image->disk, err) : 0;
 }
 
 void chr_image_close(struct chr_image *image)

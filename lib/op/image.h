@@ -15,6 +15,9 @@ struct chr_image {
     bool recovered;
 };
 
+/* Whether what the image was packed in is whole: a zip's CRC; others have none. */
+int image_verify(struct chr_image *image, struct chr_error *err);
+
 void image_cleanup(struct chr_image **image);
 #define AUTO_IMAGE CLEANUP(image_cleanup)
 

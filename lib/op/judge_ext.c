@@ -12,8 +12,9 @@
 #include "op/child.h"
 #include "op/copy.h"
 
-/* e2fsck(8): 4 = errors left uncorrected; with -n that is all it can say. */
+/* e2fsck(8), EXIT CODE */
 #define E2FSCK_CLEAN 0
+#define E2FSCK_CORRECTED 1
 #define E2FSCK_ERRORS 4
 
 /* A sparse file without a name, so that nothing is left whatever happens. */
@@ -58,17 +59,15 @@ static void first_complaint(const char *output, char *problem, size_t size)
 /* Debian's users have no sbin in their PATH. */
 static const char *const programs[] = {"e2fsck", "/usr/sbin/e2fsck", "/sbin/e2fsck"};
 
-static int run_e2fsck(struct blk *copy, const char *option, const char *value, int *status,
-                      char *output, size_t size, struct chr_error *err)
+static int run_e2fsck(struct blk *copy, bool journal_only, int *status, char *output, size_t size,
+                      struct chr_error *err)
 {
     char path[64];
-    char *argv[] = {NULL, (char *)option, path, NULL, NULL};
+    char *replay[] = {NULL, "-p", "-E", "journal_only", path, NULL};
+    char *judge[] = {NULL, "-fn", path, NULL};
+    char **argv = journal_only ? replay : judge;
 
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", copy->fd);
-    if (value != NULL) {
-        argv[2] = (char *)value;
-        argv[3] = path;
-    }
     for (size_t i = 0; i < sizeof programs / sizeof programs[0]; i++) {
         argv[0] = (char *)programs[i];
         if (child_run(argv, output, size, status, err) == 0)
@@ -85,14 +84,18 @@ static int judge_by_e2fsck(struct blk *copy, struct ext_judgement *out, struct c
     char output[4096];
     int status;
 
-    if (run_e2fsck(copy, "-E", "journal_only", &status, output, sizeof output, err) < 0 ||
-        run_e2fsck(copy, "-fn", NULL, &status, output, sizeof output, err) < 0)
+    if (run_e2fsck(copy, true, &status, output, sizeof output, err) < 0)
         return -1;
     out->by_e2fsck = true;
-    out->sound = status == E2FSCK_CLEAN;
+    out->sound = (status & ~E2FSCK_CORRECTED) == E2FSCK_CLEAN;
+    if (out->sound) {
+        if (run_e2fsck(copy, false, &status, output, sizeof output, err) < 0)
+            return -1;
+        out->sound = status == E2FSCK_CLEAN;
+    }
     if (!out->sound)
         first_complaint(output, out->problem, sizeof out->problem);
-    if (status != E2FSCK_CLEAN && (status & E2FSCK_ERRORS) == 0)
+    if (!out->sound && (status & E2FSCK_ERRORS) == 0)
         return err_set(err, CHR_E_IO, "e2fsck failed with %d: %s", status, out->problem);
     return 0;
 }

@@ -132,15 +132,26 @@ int chr_snapshot_delete(const char *path, const char *tag, struct chr_error *err
     return 0;
 }
 
-static int describe(struct blk *disk, const struct qcow2_snapshot *from, struct chr_snapshot *to,
-                    struct chr_error *err)
+/* The ID names it, unless another snapshot has that ID for a tag: tags come first. */
+static const char *unique_name(const struct qcow2_snapshot *list, size_t count, size_t index)
 {
+    for (size_t i = 0; i < count; i++)
+        if (i != index && strcmp(list[i].name, list[index].id) == 0)
+            return list[index].name;
+    return list[index].id;
+}
+
+static int describe(struct blk *disk, const struct qcow2_snapshot *list, size_t count, size_t index,
+                    struct chr_snapshot *to, struct chr_error *err)
+{
+    const struct qcow2_snapshot *from = &list[index];
+
     (void)snprintf(to->id, sizeof to->id, "%s", from->id);
     (void)snprintf(to->tag, sizeof to->tag, "%s", from->name);
     to->date = from->date_seconds;
     to->vm_state_size = from->vm_state_size;
     to->disk_size = from->disk_size;
-    return qcow2_snapshot_exclusive(disk, from->id, &to->exclusive, err);
+    return qcow2_snapshot_exclusive(disk, unique_name(list, count, index), &to->exclusive, err);
 }
 
 int chr_snapshot_list(struct chr_image *image, struct chr_snapshot **out, size_t *count,
@@ -160,7 +171,7 @@ int chr_snapshot_list(struct chr_image *image, struct chr_snapshot **out, size_t
     snapshots = mem_new(n, sizeof *snapshots, err);
     result = snapshots == NULL ? -1 : 0;
     for (size_t i = 0; i < n && result == 0; i++)
-        result = describe(image->disk, &list[i], &snapshots[i], err);
+        result = describe(image->disk, list, n, i, &snapshots[i], err);
     qcow2_snapshots_free(list, n);
     if (result < 0)
         return -1;

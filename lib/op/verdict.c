@@ -70,8 +70,8 @@ void judge_bios(const struct analysis *a, struct chr_verdict *verdict)
     else if (!any_active(a))
         say(verdict, false, "the MBR marks no partition as active");
     else if (a->boot_code == BOOT_CODE_MESSAGE)
-        say(verdict, false, "its BIOS loader's files were moved, so its boot sector only says that "
-                            "it wants UEFI");
+        say(verdict, false, "its boot sector holds no BIOS loader, only chrimg's message that the "
+                            "disk wants UEFI");
     else if (a->boot_code == BOOT_CODE_NONE)
         say(verdict, false, "the boot partition's first sector holds no boot code");
     else if (a->boot_code == BOOT_CODE_FOREIGN)

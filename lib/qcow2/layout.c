@@ -189,30 +189,53 @@ static int write_l2(struct layout *layout, struct chr_error *err)
     return 0;
 }
 
-static int map_cluster(struct layout *layout, uint64_t number, uint64_t entry,
-                       struct chr_error *err)
+/*
+ * Begin with the L2 table of guest cluster NUMBER.  Before the cluster gets a place:
+ * then where the last table lies depends on the data alone, not on how many clusters
+ * are added at a time.
+ */
+static int open_table(struct layout *layout, uint64_t number, struct chr_error *err)
 {
     uint64_t index = number / l2_entries(layout);
 
     if (index != layout->l2_index && write_l2(layout, err) < 0)
         return -1;
     layout->l2_index = index;
+    return 0;
+}
+
+/* The table of NUMBER is open. */
+static int map_cluster(struct layout *layout, uint64_t number, uint64_t entry,
+                       struct chr_error *err)
+{
     layout->l2_used = true;
     put_be64(layout->l2 + number % l2_entries(layout) * ENTRY_BYTES, entry);
     return write_complete_blocks(layout, err);
 }
 
+/* How many clusters from NUMBER on get places in a row: a table that becomes complete
+ * in between, of L2 or of refcounts, breaks the run. */
+static uint64_t run_length(const struct layout *layout, uint64_t number, uint64_t count)
+{
+    uint64_t to_table_end = l2_entries(layout) - number % l2_entries(layout);
+    uint64_t block_end = (layout->blocks_written + 1) * block_entries(layout);
+    uint64_t to_block_end = block_end > layout->next ? block_end - layout->next : 1;
+
+    return min_u64(count, min_u64(to_table_end, to_block_end));
+}
+
 int layout_add_data(struct layout *layout, uint64_t number, uint64_t count, const uint8_t *data,
                     struct chr_error *err)
 {
-    /* A table that becomes complete between two clusters would break a run of them. */
-    uint64_t to_table_end = l2_entries(layout) - number % l2_entries(layout);
-
     while (count > 0) {
-        uint64_t run = min_u64(count, to_table_end);
-        uint64_t bytes = offset_of_cluster(layout, run);
+        uint64_t run;
+        uint64_t bytes;
         uint64_t at;
 
+        if (open_table(layout, number, err) < 0)
+            return -1;
+        run = run_length(layout, number, count);
+        bytes = offset_of_cluster(layout, run);
         if (take(layout, run, &at, err) < 0 ||
             (data != NULL && put(layout, at, data, bytes, err) < 0))
             return -1;
@@ -223,7 +246,6 @@ int layout_add_data(struct layout *layout, uint64_t number, uint64_t count, cons
         number += run;
         count -= run;
         data = data != NULL ? data + bytes : NULL;
-        to_table_end = l2_entries(layout);
     }
     return 0;
 }
@@ -257,6 +279,8 @@ int layout_add_compressed(struct layout *layout, uint64_t number, const uint8_t 
     uint64_t at = 0;
     uint64_t end;
 
+    if (open_table(layout, number, err) < 0)
+        return -1;
     *fits = compressed_offset_fits(bits, offset_of_cluster(layout, layout->next + 1));
     if (!*fits)
         return 0;

@@ -169,7 +169,7 @@ wrong() {
     check_equal "$name: it was 2" "$(big_endian image.qcow2 "$place" 2)" 2
     put_big_endian image.qcow2 "$place" 2 "$2"
     checked "$name" "$3" 'refcount' image.qcow2
-    if [ "$3" = 3 ]; then not_repaired "$name" leaks 3 'more than leaks' image.qcow2; fi
+    if [ "$3" = 3 ]; then not_repaired "$name" leaks 3 'damaged' image.qcow2; fi
     repaired "$name" all 'qcow2: ' image.qcow2
     check_equal "$name: it is 2 again" \
         "$(big_endian image.qcow2 "$(refcount_place image.qcow2 "$(first_cluster image.qcow2)")" 2)" 2
@@ -222,13 +222,13 @@ broken_reference() {
     entry=$(($(first_l2_entry image.qcow2) + 8 * 9))
     put_big_endian image.qcow2 $entry 8 $(((1 << 63) | 0x00ffffffffff0000))
     checked "a reference outside of the file" 3 'guest cluster 9' image.qcow2
-    not_repaired "a reference outside of the file" leaks 3 'cannot be repaired' image.qcow2
-    not_repaired "a reference outside of the file" all 3 'cannot be repaired' image.qcow2
+    not_repaired "a reference outside of the file" leaks 3 'damaged' image.qcow2
+    not_repaired "a reference outside of the file" all 3 'damaged' image.qcow2
     cp plain.qcow2 image.qcow2
     put_big_endian image.qcow2 "$(first_l2_entry image.qcow2)" 8 \
         $(((1 << 63) | $(get_header image.qcow2 l1_table_offset)))
     checked "data where the L1 table is" 3 'is also' image.qcow2
-    not_repaired "data where the L1 table is" all 3 'cannot be repaired' image.qcow2
+    not_repaired "data where the L1 table is" all 3 'damaged' image.qcow2
 }
 
 # ---- GPT ----
@@ -305,15 +305,26 @@ damaged_ext() {
     checked "$name, in a qcow2" 3 "partition $2: " image.qcow2
 }
 
+# It is looked for in /sbin, too: for COMMAND, that is empty.
+without_e2fsck() { # COMMAND...
+    # shellcheck disable=SC2016 # for the inner shell
+    unshare -rm sh -c 'mount --bind "$0" /usr/sbin && mount --bind "$0" /sbin && exec "$@"' \
+        "$WORK/empty.path" env PATH="$WORK/empty.path" "$@"
+}
+
 ext_damage() {
     damaged_ext "ext: an inode of the root is cleared" 2 'clri /rw/autorun.scr'
     damaged_ext "ext: a folder of the root is cleared" 2 'clri /var'
     damaged_ext "ext: the loader's inode is cleared" 1 'clri /EFI/BOOT/BOOTX64.EFI'
     damaged_ext "ext: a used block is marked free" 2 'freeb 5'
-    check_exit "without e2fsck: chrimg judges" 3 'chrimg: ' env PATH="$WORK/empty.path" \
-        "$CHRIMG" check image-clri.img
-    check_exit "without e2fsck: who judged a sound image" 0 'sound \(ext judged by chrimg\)' \
-        env PATH="$WORK/empty.path" "$CHRIMG" check chr.img
+    if without_e2fsck "$CHRIMG" --version >/dev/null 2>/dev/null; then
+        check_exit "without e2fsck: chrimg judges" 3 'damaged \(ext judged by chrimg\)' \
+            without_e2fsck "$CHRIMG" check image-clri.img
+        check_exit "without e2fsck: a sound image" 0 'sound \(ext judged by chrimg\)' \
+            without_e2fsck "$CHRIMG" check chr.img
+    else
+        skip "without e2fsck" "no namespaces to hide it in"
+    fi
     "$MKCHR" 7.19 dirty.img --journal-dirty
     checked "ext: a journal to be replayed is no damage" 0 'sound' dirty.img
 }

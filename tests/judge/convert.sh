@@ -211,13 +211,9 @@ sizes_and_contents() {
         printf 'the end' | dd of=sized.raw bs=1 seek=$((size - 7)) conv=notrunc status=none
         ours "a disk of $size bytes" sized.raw
     done
-    # QEMU counts in sectors, and so must an image for it: the rest of the last one is zeros.
-    head -c 70001 content.raw >odd.raw
-    rm -f ours.qcow2
-    check "by chrimg: a disk that is no multiple of 512" convert odd.raw ours.qcow2
-    head -c 70001 content.raw >padded.raw
-    truncate -s 70144 padded.raw
-    check "by chrimg: a disk that is no multiple of 512 is filled up" holds ours.qcow2 padded.raw
+    # Half a sector would be lost in one format and made up in another.
+    head -c 1000001 content.raw >odd.raw
+    refused "a disk that is no multiple of 512" 3 'not whole sectors' odd.raw x.qcow2
 }
 
 # ---- the same bytes ----
@@ -416,7 +412,7 @@ refusals() {
     refused "a snapshot over its image" 2 'is the source itself' -f chr.qcow2 chr.qcow2
     refused "an output that is there" 1 'there already' chr.img there.qcow2
     refused "a folder as output" 2 'folder' -f chr.img .
-    refused "an output folder that is not there" 1 'nowhere/x.qcow2: No such file' chr.img nowhere/x.qcow2
+    refused "an output folder that is not there" 1 'nowhere.*No such file' chr.img nowhere/x.qcow2
     refused "a source that is not there" 1 'none.img: No such file' none.img x.qcow2
     refused "a folder as source" 2 'folder' . x.qcow2
     refused "an empty source" 3 'empty' empty x.qcow2

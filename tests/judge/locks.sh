@@ -42,13 +42,14 @@ locked_bytes() {
 is_written() { locked_bytes "$1" | grep -qx 101; }
 is_read() { locked_bytes "$1" | grep -qx 201; }
 
+mkdir logs
 mkfifo commands
 hold() { # IMAGE is_written|is_read COMMAND...: its standard input stays open
-    "${@:3}" <commands >holder.log 2>&1 &
+    "${@:3}" <commands >logs/holder 2>&1 &
     holder=$!
     exec 8>commands
     if wait_for "$2" "$1"; then return 0; fi
-    not_ok "the image is held: $3" "$(cat holder.log)"
+    not_ok "the image is held: $3" "$(cat logs/holder)"
 }
 
 let_go() {
@@ -94,7 +95,7 @@ qcow2_held_by_writer() {
     check_exit "held by $1: snapshot -l -U lists" 0 'base' "$CHRIMG" snapshot -l -U "$2"
     check_exit "held by $1: snapshot --diff -U compares" 0 'no file differs' \
         "$CHRIMG" snapshot --diff base -U "$2"
-    check_exit "held by $1: -U is not for changes" 1 "$BUSY" "$CHRIMG" snapshot -U -c new "$2"
+    check_exit "held by $1: -U is not for changes" 2 'force-share goes with' "$CHRIMG" snapshot -U -c new "$2"
 }
 
 # Held by a reader: everybody reads, nobody writes.
@@ -171,7 +172,7 @@ writers_are_refused() { # WHO
 # A reader of standard output that takes its time keeps convert waiting.
 chrimg_reads() {
     mkfifo slow
-    "$CHRIMG" convert disk.qcow2 - >slow 2>convert.log &
+    "$CHRIMG" convert disk.qcow2 - >slow 2>logs/convert &
     holder=$!
     exec 7<slow
     check "chrimg reads: the image is held" wait_for is_read disk.qcow2
@@ -192,7 +193,7 @@ chrimg_reads() {
 stopped_writer() {
     local try
     for ((try = 0; try < 200; try++)); do
-        "$CHRIMG" snapshot -c "by-chrimg-$try" disk.qcow2 >snapshot.log 2>&1 &
+        "$CHRIMG" snapshot -c "by-chrimg-$try" disk.qcow2 >logs/snapshot 2>&1 &
         holder=$!
         sleep "0.0$((10 + try % 30))"
         kill -STOP "$holder" 2>/dev/null && is_written disk.qcow2 && return 0
@@ -219,7 +220,7 @@ chrimg_writes() {
     check "chrimg writes: qemu-img info -U" qemu-img info -U disk.qcow2
     kill -CONT "$holder"
     wait "$holder"
-    check_equal "chrimg writes: it is done in the end" "$?: $(sed 's/chrimg-[0-9]*/chrimg/' snapshot.log)" \
+    check_equal "chrimg writes: it is done in the end" "$?: $(sed 's/chrimg-[0-9]*/chrimg/' logs/snapshot)" \
         "0: disk.qcow2: created snapshot by-chrimg"
     holder=
     check "chrimg writes: sound" sound disk.qcow2

@@ -495,7 +495,7 @@ json_reports() {
         -c 'ein "Tag"' json.qcow2
     json "listed" '.snapshots[0] | keys == ["date", "disk_size", "exclusive", "id", "tag", "vm_state_size"]' \
         json.qcow2
-    json "listed: today's date" '(now - .snapshots[0].date) | . >= 0 and . < 600' json.qcow2
+    json "listed: today's date" '(now - (.snapshots[0].date | fromdate)) | . >= -1 and . < 600' json.qcow2
     json "applied" '.action == "applied" and (.kept | startswith("before-apply-"))' -a 1 json.qcow2
     json "applied, not kept" '[.action, .kept] == ["applied", null]' -a 1 --no-keep json.qcow2
     json "compared" '[.from, .to, .differences] == ["1", null, []]' --diff 1 json.qcow2
