@@ -102,14 +102,29 @@ static int check_header(const uint8_t *sector, const struct gpt_header *header, 
     return 0;
 }
 
+/* Whether the entries are such as UEFI allows, and within the disk, known to us or not. */
+static bool is_valid_geometry(const struct gpt_header *header, uint64_t sectors)
+{
+    /* 32 bits each: the product cannot overflow. */
+    uint64_t bytes = (uint64_t)header->entry_count * header->entry_size;
+
+    return header->entry_count != 0 && header->entry_size >= GPT_ENTRY_SIZE &&
+           is_power_of_two(header->entry_size) &&
+           range_within(header->entries_lba, round_up(bytes, GPT_SECTOR_SIZE) / GPT_SECTOR_SIZE,
+                        sectors);
+}
+
 /* Where the entries are, before anything is multiplied or read. */
 static int check_geometry(const struct gpt_header *header, uint64_t sectors, struct chr_error *err)
 {
+    enum chr_code unknown =
+        is_valid_geometry(header, sectors) ? CHR_E_UNSUPPORTED : CHR_E_DAMAGED;
+
     if (header->entry_size != GPT_ENTRY_SIZE)
-        return err_set(err, CHR_E_UNSUPPORTED, "entries of %" PRIu32 " bytes, only 128 is known",
+        return err_set(err, unknown, "entries of %" PRIu32 " bytes, only 128 is known",
                        header->entry_size);
     if (header->entry_count == 0 || header->entry_count > GPT_MAX_ENTRIES)
-        return err_set(err, CHR_E_UNSUPPORTED, "%" PRIu32 " entries, only 1..128 is known",
+        return err_set(err, unknown, "%" PRIu32 " entries, only 1..128 is known",
                        header->entry_count);
     if (!range_within(header->entries_lba, GPT_TABLE_SIZE / GPT_SECTOR_SIZE, sectors))
         return err_set(err, CHR_E_DAMAGED, "entries at LBA %" PRIu64 " are outside the disk",

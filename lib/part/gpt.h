@@ -74,7 +74,9 @@ int gpt_present(struct blk *disk, uint64_t lba, bool *present, struct chr_error 
 /*
  * Read and check the copy whose header is at LBA: signature, revision, size,
  * header CRC, own LBA, table geometry, entries' CRC.  CHR_E_DAMAGED says which
- * of them failed, OUT is then not filled.  Whether entries overlap or leave
+ * of them failed, OUT is then not filled.  CHR_E_UNSUPPORTED is a copy that may
+ * well be sound, with larger or more entries than we know: it must not be
+ * taken for damage and written over.  Whether entries overlap or leave
  * the usable range is not judged here: real images do both.
  */
 int gpt_read(struct blk *disk, uint64_t lba, struct gpt *out, struct chr_error *err);

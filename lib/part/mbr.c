@@ -46,6 +46,16 @@ bool mbr_entry_empty(const struct mbr_entry *entry)
     return entry->type == MBR_TYPE_EMPTY;
 }
 
+bool mbr_entry_claims(const struct mbr_entry *entry)
+{
+    return !mbr_entry_empty(entry) && entry->type != MBR_TYPE_GPT_PROTECTIVE;
+}
+
+uint64_t mbr_entry_end(const struct mbr_entry *entry)
+{
+    return (uint64_t)entry->first_lba + entry->sectors;
+}
+
 bool mbr_entry_extended(const struct mbr_entry *entry)
 {
     return entry->type == MBR_TYPE_EXTENDED_CHS || entry->type == MBR_TYPE_EXTENDED_LBA ||

@@ -52,6 +52,12 @@ void mbr_encode_entry(uint8_t *sector, int index, const struct mbr_entry *entry)
 /* Whether the slot holds nothing (type 0). */
 bool mbr_entry_empty(const struct mbr_entry *entry);
 
+/* Whether the slot claims sectors for somebody: neither empty nor the 0xEE of a GPT. */
+bool mbr_entry_claims(const struct mbr_entry *entry);
+
+/* The first LBA behind the entry. */
+uint64_t mbr_entry_end(const struct mbr_entry *entry);
+
 /* Whether the slot holds a chain of logical partitions. */
 bool mbr_entry_extended(const struct mbr_entry *entry);
 

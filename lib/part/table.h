@@ -28,6 +28,7 @@ struct partition {
     uint64_t first_lba;
     uint64_t last_lba;   /* inclusive, with a wrong end mended */
     uint64_t stored_last_lba;
+    uint64_t runs_into;  /* LBA of what it ends inside of, when the right end is unknown; else 0 */
     int mbr_slot;        /* 0-3, or -1: not in the MBR */
     int gpt_slot;        /* 0-127, or -1: not in the GPT */
 };
@@ -57,7 +58,8 @@ struct table {
 /*
  * Read both tables of DISK.  Damaged copies and disagreements become findings;
  * an error is only what leaves nothing to work on (no table at all, sectors of
- * 4096 bytes, a disk too small or too large).  Free with table_free().
+ * 4096 bytes, a GPT of a kind that we do not know, a disk too small or too
+ * large).  Free with table_free().
  */
 int table_read(struct blk *disk, struct table **out, struct chr_error *err);
 
@@ -84,10 +86,12 @@ struct table_mend_options {
  * copy after any of the writes.
  *
  * Where both copies are damaged, or there is no GPT but free room for one
- * (LBA 1-33 zero or damaged GPT, and the end of the disk free), a GPT is made
- * from the MBR; where there is no room, the MBR alone is left and *HAS_GPT
- * says so.  CHR_E_REFUSED or CHR_E_DAMAGED when the partitions cannot be told
- * for certain.
+ * (LBA 1-33 zero or damaged GPT; the last 33 sectors in no partition, and zero
+ * or an old GPT), a GPT is made from the MBR; where there is no room, the MBR
+ * alone is left and *HAS_GPT says so.  With a GPT in force, no room is an error.
+ * CHR_E_REFUSED or CHR_E_DAMAGED, too, when the partitions cannot be told for
+ * certain: RouterOS follows the MBR, so each of its partitions must be in the
+ * GPT, from the same LBA on, and end there at the latest.
  */
 int table_mend(struct blk *disk, const struct table *table,
                const struct table_mend_options *options, bool *has_gpt, struct chr_error *err);
@@ -95,7 +99,8 @@ int table_mend(struct blk *disk, const struct table *table,
 /*
  * Write the damaged or missing copy of the GPT anew from the sound one, where the
  * sound one says it belongs.  *DONE says what was written: "primary", "backup", or
- * NULL for nothing to do.  CHR_E_REFUSED when a partition is in the place.
+ * NULL for nothing to do.  CHR_E_REFUSED when a partition of either table is in the
+ * place, or the place is none for a GPT.
  */
 int table_repair_gpt(struct blk *disk, const struct table *table, const char **done,
                      struct chr_error *err);

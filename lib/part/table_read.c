@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "part/table.h"
 
+#define TABLE_SECTORS (GPT_TABLE_SIZE / GPT_SECTOR_SIZE)
 /* How far behind the last partition of the MBR a lost backup header is looked for. */
 #define BACKUP_SEARCH_SECTORS 4096
 /* Room for MBR, GPT and a boot partition; smaller is no disk of ours. */
@@ -56,6 +57,10 @@ static int read_copy(struct blk *disk, uint64_t lba, struct gpt_copy *copy, stru
         copy->sound = true;
         return 0;
     }
+    if (problem.code == CHR_E_UNSUPPORTED) {
+        *err = problem;
+        return err_context(err, "GPT at LBA %" PRIu64, lba);
+    }
     if (problem.code == CHR_E_IO || problem.code == CHR_E_MEMORY) {
         *err = problem;
         return -1;
@@ -72,8 +77,8 @@ static uint64_t mbr_end(const struct table *table)
     for (int i = 0; table->has_mbr && i < MBR_ENTRIES; i++) {
         const struct mbr_entry *entry = &table->mbr.entries[i];
 
-        if (!mbr_entry_empty(entry) && entry->type != MBR_TYPE_GPT_PROTECTIVE)
-            end = max_u64(end, (uint64_t)entry->first_lba + entry->sectors);
+        if (mbr_entry_claims(entry))
+            end = max_u64(end, mbr_entry_end(entry));
     }
     return end;
 }
@@ -98,20 +103,45 @@ static int search_backup(struct blk *disk, const struct table *table, uint64_t *
     return 0;
 }
 
+/* Found by chance and not by a pointer to it: it must at least point to the primary itself. */
+static int read_found_copy(struct blk *disk, uint64_t lba, struct gpt_copy *copy,
+                           struct chr_error *err)
+{
+    if (read_copy(disk, lba, copy, err) < 0)
+        return -1;
+    if (copy->sound && copy->gpt.header.other_lba != GPT_PRIMARY_LBA) {
+        copy->sound = false;
+        (void)snprintf(copy->problem, sizeof copy->problem,
+                       "it says that the primary is at LBA %" PRIu64 ", not 1",
+                       copy->gpt.header.other_lba);
+    }
+    return 0;
+}
+
+/* Where the primary says that the backup is, or must be when it does not say. */
+static uint64_t stated_backup(const struct table *table)
+{
+    const struct gpt_header *header = &table->primary.gpt.header;
+
+    return table->primary.sound && header->other_lba > GPT_PRIMARY_LBA
+               ? min_u64(header->other_lba, table->disk_sectors - 1)
+               : table->disk_sectors - 1;
+}
+
 static int read_backup(struct blk *disk, struct table *table, struct chr_error *err)
 {
     uint64_t last = table->disk_sectors - 1;
-    uint64_t stated = table->primary.sound ? table->primary.gpt.header.other_lba : last;
+    uint64_t stated = stated_backup(table);
     uint64_t found = 0;
 
     table->backup_expected_lba = last;
-    if (read_copy(disk, min_u64(stated, last), &table->backup, err) < 0)
+    if (read_copy(disk, stated, &table->backup, err) < 0)
         return -1;
     if (!table->backup.sound && stated != last && read_copy(disk, last, &table->backup, err) < 0)
         return -1;
     if (table->backup.sound || search_backup(disk, table, &found, err) < 0)
         return table->backup.sound ? 0 : -1;
-    return found != 0 ? read_copy(disk, found, &table->backup, err) : 0;
+    return found != 0 ? read_found_copy(disk, found, &table->backup, err) : 0;
 }
 
 /* ---- partitions ---- */
@@ -131,9 +161,7 @@ static void insert_sorted(struct table *table, struct partition partition)
 static int mbr_slot_at(const struct table *table, uint64_t lba)
 {
     for (int i = 0; table->has_mbr && i < MBR_ENTRIES; i++)
-        if (!mbr_entry_empty(&table->mbr.entries[i]) &&
-            table->mbr.entries[i].type != MBR_TYPE_GPT_PROTECTIVE &&
-            table->mbr.entries[i].first_lba == lba)
+        if (mbr_entry_claims(&table->mbr.entries[i]) && table->mbr.entries[i].first_lba == lba)
             return i;
     return -1;
 }
@@ -171,9 +199,9 @@ static int take_mbr(struct table *table, struct chr_error *err)
 {
     for (int i = 0; i < MBR_ENTRIES; i++) {
         const struct mbr_entry *entry = &table->mbr.entries[i];
-        uint64_t end = (uint64_t)entry->first_lba + entry->sectors;
+        uint64_t end = mbr_entry_end(entry);
 
-        if (mbr_entry_empty(entry) || entry->type == MBR_TYPE_GPT_PROTECTIVE)
+        if (!mbr_entry_claims(entry))
             continue;
         if (mbr_entry_extended(entry))
             continue; /* find_extended() says so */
@@ -205,51 +233,102 @@ static int find_extended(struct table *table, struct chr_error *err)
     return 0;
 }
 
-/* A usable range that no disk has; where the backup goes is known without it. */
-static int find_usable_range(struct table *table, struct chr_error *err)
-{
-    const struct gpt *gpt = table_gpt(table);
+/* ---- ends ---- */
 
-    if (gpt == NULL || gpt->header.last_usable < table->disk_sectors)
-        return 0;
-    return findings_add(&table->findings, CHR_WARNING, "gpt-usable-range", err,
-                        "GPT: its usable range ends at LBA %" PRIu64
-                        ", behind the disk of %" PRIu64 " sectors",
-                        gpt->header.last_usable, table->disk_sectors);
+/*
+ * Where the backup's entries begin that lie behind START: those of the sound
+ * backup, and those that the primary states, which need not be the same ones.
+ * The disk's end when there are none.  The usable range is not asked: tools that
+ * make a disk and its last partition larger leave it behind.
+ */
+static uint64_t backup_behind(const struct table *table, uint64_t start)
+{
+    uint64_t limit = table->disk_sectors;
+    uint64_t stated = table->primary.sound ? table->primary.gpt.header.other_lba : 0;
+
+    if (table_gpt(table) == NULL)
+        return limit;
+    if (table->backup.sound && table->backup.gpt.header.entries_lba > start)
+        limit = min_u64(limit, table->backup.gpt.header.entries_lba);
+    if (stated < table->disk_sectors && stated > start + TABLE_SECTORS)
+        limit = min_u64(limit, stated - TABLE_SECTORS);
+    return limit;
 }
 
 /*
- * Ends one too high (RouterOS 7.15 to 7.18): a partition that runs into the
- * next one, or into the backup's entries, ends where the MBR says, else right
- * before them.
+ * The end of P, which runs into LIMIT, as it must be meant: where the MBR says,
+ * when that is less; else right before LIMIT, for an end one too high.  What both
+ * tables say stays, and so does an end that is wrong by more: nobody knows by how much.
  */
+static uint64_t meant_last_lba(const struct table *table, const struct partition *p, uint64_t limit)
+{
+    uint64_t end = p->mbr_slot >= 0 ? mbr_entry_end(&table->mbr.entries[p->mbr_slot]) : 0;
+
+    if (end > p->first_lba && end <= limit)
+        return end - 1;
+    return p->last_lba == limit && end != p->last_lba + 1 ? limit - 1 : p->last_lba;
+}
+
+/* Whether the MBR has P with the end that the GPT has. */
+static bool tables_agree(const struct table *table, const struct partition *p)
+{
+    return p->mbr_slot >= 0 &&
+           mbr_entry_end(&table->mbr.entries[p->mbr_slot]) == p->stored_last_lba + 1;
+}
+
+/*
+ * Ends one too high (RouterOS 7.15 to 7.18), and others: a partition that runs
+ * into the next one, or into the backup's entries.  A backup inside of a partition
+ * that is the same in both tables is an old one; two partitions cannot both be right.
+ */
+static int mend_end(struct table *table, size_t index, struct chr_error *err)
+{
+    struct partition *p = &table->partitions[index];
+    bool last = index + 1 == table->partition_count;
+    uint64_t limit = last ? backup_behind(table, p->first_lba)
+                          : table->partitions[index + 1].first_lba;
+
+    if (p->last_lba < limit)
+        return 0;
+    if (limit <= p->first_lba)
+        return err_set(err, CHR_E_DAMAGED, "partition %u begins at LBA %" PRIu64
+                       ", inside of what follows it", p->number, p->first_lba);
+    p->last_lba = meant_last_lba(table, p, limit);
+    if (p->last_lba >= limit && !(last && tables_agree(table, p)))
+        p->runs_into = limit;
+    return findings_add(&table->findings, CHR_WARNING, last ? "gpt-overlaps-backup" : "gpt-overlap",
+                        err, "partition %u ends at LBA %" PRIu64 ", inside %s at LBA %" PRIu64,
+                        p->number, p->stored_last_lba,
+                        last ? "the backup GPT's entries" : "the next partition", limit);
+}
+
 static int mend_ends(struct table *table, struct chr_error *err)
 {
-    const struct gpt *gpt = table_gpt(table);
-
-    for (size_t i = 0; i < table->partition_count; i++) {
-        struct partition *p = &table->partitions[i];
-        const struct mbr_entry *mbr = p->mbr_slot >= 0 ? &table->mbr.entries[p->mbr_slot] : NULL;
-        bool last = i + 1 == table->partition_count;
-        uint64_t limit = !last        ? table->partitions[i + 1].first_lba
-                         : gpt != NULL ? min_u64(gpt->header.last_usable, table->disk_sectors - 1) + 1
-                                       : table->disk_sectors;
-
-        if (p->last_lba < limit)
-            continue;
-        if (limit <= p->first_lba)
-            return err_set(err, CHR_E_DAMAGED, "partition %u begins at LBA %" PRIu64
-                           ", inside of what follows it", p->number, p->first_lba);
-        p->last_lba = limit - 1;
-        if (mbr != NULL && mbr->sectors != 0 && (uint64_t)mbr->first_lba + mbr->sectors <= limit)
-            p->last_lba = (uint64_t)mbr->first_lba + mbr->sectors - 1;
-        if (findings_add(&table->findings, CHR_WARNING, last ? "gpt-overlaps-backup" : "gpt-overlap",
-                         err, "partition %u ends at LBA %" PRIu64 ", inside %s at LBA %" PRIu64,
-                         p->number, p->stored_last_lba, last ? "the backup GPT's entries"
-                                                             : "the next partition", limit) < 0)
+    for (size_t i = 0; i < table->partition_count; i++)
+        if (mend_end(table, i, err) < 0)
             return -1;
-    }
     return 0;
+}
+
+/* A usable range that no disk has, or that was left behind; the partitions count without it. */
+static int find_usable_range(struct table *table, struct chr_error *err)
+{
+    const struct gpt *gpt = table_gpt(table);
+    const struct partition *last = &table->partitions[table->partition_count - 1];
+
+    if (gpt == NULL)
+        return 0;
+    if (gpt->header.last_usable >= table->disk_sectors)
+        return findings_add(&table->findings, CHR_WARNING, "gpt-usable-range", err,
+                            "GPT: its usable range ends at LBA %" PRIu64
+                            ", behind the disk of %" PRIu64 " sectors",
+                            gpt->header.last_usable, table->disk_sectors);
+    if (last->last_lba <= gpt->header.last_usable)
+        return 0;
+    return findings_add(&table->findings, CHR_WARNING, "gpt-usable-range", err,
+                        "GPT: its usable range ends at LBA %" PRIu64
+                        ", partition %u behind it, at LBA %" PRIu64,
+                        gpt->header.last_usable, last->number, last->last_lba);
 }
 
 /* ---- disagreements ---- */
@@ -311,16 +390,16 @@ static int find_disagreements(struct table *table, struct chr_error *err)
                          "partition %u of the GPT (LBA %" PRIu64 ") is not in the MBR", p->number,
                          p->first_lba) < 0)
             return -1;
-        if (mbr != NULL && (uint64_t)mbr->first_lba + mbr->sectors != p->stored_last_lba + 1 &&
+        if (mbr != NULL && !tables_agree(table, p) &&
             findings_add(&table->findings, CHR_WARNING, "mbr-gpt-differ", err,
                          "partition %u ends at LBA %" PRIu64 " in the MBR, at %" PRIu64
-                         " in the GPT", p->number, (uint64_t)mbr->first_lba + mbr->sectors - 1,
+                         " in the GPT", p->number, mbr_entry_end(mbr) - 1,
                          p->stored_last_lba) < 0)
             return -1;
     }
     for (int i = 0; i < MBR_ENTRIES; i++) {
         const struct mbr_entry *mbr = &table->mbr.entries[i];
-        bool known = mbr_entry_empty(mbr) || mbr->type == MBR_TYPE_GPT_PROTECTIVE;
+        bool known = !mbr_entry_claims(mbr);
 
         for (size_t k = 0; k < table->partition_count && !known; k++)
             known = table->partitions[k].mbr_slot == i;
@@ -389,10 +468,12 @@ int table_read(struct blk *disk, struct table **out, struct chr_error *err)
     if (read_copy(disk, GPT_PRIMARY_LBA, &table->primary, err) < 0 ||
         check_sector_size(disk, table, err) < 0 || read_backup(disk, table, err) < 0 ||
         find_copy_problems(table, err) < 0 || choose_source(table, err) < 0 ||
-        find_extended(table, err) < 0 || find_usable_range(table, err) < 0 || mend_ends(table, err) < 0)
+        find_extended(table, err) < 0)
         return -1;
     if (table->partition_count == 0)
         return err_set(err, CHR_E_DAMAGED, "the partition table has no partitions");
+    if (mend_ends(table, err) < 0 || find_usable_range(table, err) < 0)
+        return -1;
     if (table_gpt(table) != NULL && find_disagreements(table, err) < 0)
         return -1;
     *out = STEAL(table);

@@ -183,8 +183,8 @@ hostile "gpt: partition past the disk" ext '0|3' 3 'not within the disk' \
     gpt2.last=0x7fffffffffff bak2.last=0x7fffffffffff
 hostile "gpt: partition ends before it begins" ext '0|3' 3 'partition 2' \
     gpt2.last=65000 bak2.last=65000
-hostile "gpt: partition at LBA 0" ext '0|3' 3 'partition 1|LBA 0@@different places' gpt1.first=0 bak1.first=0
-hostile "gpt: partition 2 begins inside of 1" ext '0|3' 3 'inside@@do not fit the partition' \
+hostile "gpt: partition at LBA 0" ext '0|3' 3 'partition 1|LBA 0@@not understood' gpt1.first=0 bak1.first=0
+hostile "gpt: partition 2 begins inside of 1" ext '0|3' 3 'inside@@different places' \
     gpt2.first=40000 bak2.first=40000
 hostile "gpt: two equal partitions" ext '0|3' '1|3' 'inside|overlap|begin' \
     gpt2.first=34 gpt2.last=65569 bak2.first=34 bak2.last=65569
@@ -216,10 +216,10 @@ hostile "mbr: first and count overflow" mbr2 '0|3' 3 'not within the disk' \
     mbr2.first=0xfffffff0 mbr2.sectors=0xfffffff0
 hostile "mbr: partition at LBA 0" mbr2 '0|3' 3 'LBA 0|partition 1' mbr1.first=0
 hostile "mbr: partition without sectors" mbr2 '0|3' 3 'partition 1' mbr1.sectors=0
-hostile "mbr: partition 2 inside of 1" mbr2 '0|3' 3 'inside@@do not fit the partition' mbr2.first=30000
+hostile "mbr: partition 2 inside of 1" mbr2 '0|3' 3 'inside@@ends inside the next partition' mbr2.first=30000
 hostile "mbr: two partitions are active" ext 0 0 'active' mbr2.status=0x80
 hostile "mbr: nothing in it, and no GPT" mbr2 '1|3' '1|3' 'no partition' mbr1.type=0 mbr2.type=0
-hostile "mbr: no free entry for 0xEE" ext 0 0 'not in the GPT' mbr3.type=0x83 mbr3.first=258080 \
+hostile "mbr: no free entry for 0xEE" ext 0 1 'not in the GPT' mbr3.type=0x83 mbr3.first=258080 \
     mbr3.sectors=10 mbr4.type=0x83 mbr4.first=258100 mbr4.sectors=10
 
 # ---- ext: superblock and group descriptor ----

@@ -146,10 +146,14 @@ static void test_entry_size_and_count(void **state)
 {
     (void)state;
     refuse_field(84, 4, 256, CHR_E_UNSUPPORTED, "entries of 256 bytes, only 128 is known");
-    refuse_field(84, 4, 0, CHR_E_UNSUPPORTED, "entries of 0 bytes");
-    refuse_field(80, 4, 0, CHR_E_UNSUPPORTED, "0 entries, only 1..128 is known");
     refuse_field(80, 4, 129, CHR_E_UNSUPPORTED, "129 entries");
-    refuse_field(80, 4, UINT32_MAX, CHR_E_UNSUPPORTED, "4294967295 entries");
+    /* What UEFI does not allow either, or no disk has room for, is damage. */
+    refuse_field(84, 4, 0, CHR_E_DAMAGED, "entries of 0 bytes");
+    refuse_field(84, 4, 64, CHR_E_DAMAGED, "entries of 64 bytes");
+    refuse_field(84, 4, 192, CHR_E_DAMAGED, "entries of 192 bytes");
+    refuse_field(84, 4, UINT32_C(1) << 31, CHR_E_DAMAGED, "entries of 2147483648 bytes");
+    refuse_field(80, 4, 0, CHR_E_DAMAGED, "0 entries, only 1..128 is known");
+    refuse_field(80, 4, UINT32_MAX, CHR_E_DAMAGED, "4294967295 entries");
 }
 
 static void test_place_of_the_entries(void **state)

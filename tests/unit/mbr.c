@@ -99,6 +99,25 @@ static void test_kinds_of_entries(void **state)
     }
 }
 
+static void test_what_claims_sectors(void **state)
+{
+    struct mbr_entry entry = {
+        .type = MBR_TYPE_LINUX,
+        .first_lba = UINT32_MAX,
+        .sectors = UINT32_MAX,
+    };
+
+    (void)state;
+    assert_true(mbr_entry_claims(&entry));
+    assert_true(mbr_entry_end(&entry) == UINT64_C(2) * UINT32_MAX);
+    entry.type = MBR_TYPE_EXTENDED_LBA;
+    assert_true(mbr_entry_claims(&entry));
+    entry.type = MBR_TYPE_GPT_PROTECTIVE;
+    assert_false(mbr_entry_claims(&entry));
+    entry.type = MBR_TYPE_EMPTY;
+    assert_false(mbr_entry_claims(&entry));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -106,6 +125,7 @@ int main(void)
         cmocka_unit_test(test_without_a_signature_nothing_is_decoded),
         cmocka_unit_test(test_encode_writes_one_slot),
         cmocka_unit_test(test_kinds_of_entries),
+        cmocka_unit_test(test_what_claims_sectors),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -212,7 +212,121 @@ static void test_partitions_that_begin_at_one_place_are_refused(void **state)
     memory_free(memory);
 }
 
+/* More than one too high, and nothing says where the end is: it stays, and is marked. */
+static void test_an_end_that_nobody_knows_stays(void **state)
+{
+    struct disk_spec spec = stock_disk();
+    struct memory *memory;
+    struct table *table;
+
+    (void)state;
+    spec.partitions[0].last = 2500;
+    memory = make_disk(&spec);
+    table = read_table(memory);
+    expect_partition(table, 0, 1, 34, 2500, 2500);
+    assert_int_equal(table->partitions[0].runs_into, 2082);
+    expect_findings(table, "gpt-overlap", "gpt-backup-not-at-end", "mbr-no-protective", NULL);
+    done(memory, table);
+    spec = stock_disk();
+    spec.partitions[1].last = 6100;
+    spec.partitions[1].in_mbr = false;
+    memory = make_disk(&spec);
+    table = read_table(memory);
+    expect_partition(table, 1, 2, 2082, 6100, 6100);
+    assert_int_equal(table->partitions[1].runs_into, 6001);
+    expect_findings(table, "gpt-overlaps-backup", "gpt-usable-range", "mbr-gpt-differ",
+                    "gpt-backup-not-at-end", "mbr-no-protective", NULL);
+    done(memory, table);
+}
+
+/* Disk, partition and backup have grown, and the usable range was left behind. */
+static void test_a_stale_usable_range_cuts_nothing(void **state)
+{
+    struct disk_spec spec = stock_disk();
+    struct memory *memory;
+    struct table *table;
+
+    (void)state;
+    spec.backup_lba = 8191;
+    spec.partitions[1].last = 8158;
+    memory = make_disk(&spec);
+    table = read_table(memory);
+    expect_partition(table, 1, 2, 2082, 8158, 8158);
+    assert_int_equal(table->partitions[1].runs_into, 0);
+    expect_findings(table, "gpt-usable-range", "mbr-no-protective", NULL);
+    done(memory, table);
+}
+
+/* Where both tables agree, the backup inside is an old one. */
+static void test_what_both_tables_say_is_not_cut(void **state)
+{
+    struct disk_spec spec = stock_disk();
+    struct memory *memory;
+    struct table *table;
+
+    (void)state;
+    spec.partitions[1].last = 7000;
+    spec.last_usable = 8158;
+    memory = make_disk(&spec);
+    table = read_table(memory);
+    expect_partition(table, 1, 2, 2082, 7000, 7000);
+    assert_int_equal(table->partitions[1].runs_into, 0);
+    expect_findings(table, "gpt-overlaps-backup", "gpt-backup-not-at-end", "mbr-no-protective",
+                    NULL);
+    done(memory, table);
+}
+
+/* The backup is not sound, so where the primary says that it is must do. */
+static void test_an_overlap_of_a_damaged_backup(void **state)
+{
+    struct disk_spec spec = stock_disk();
+    struct memory *memory;
+    struct table *table;
+
+    (void)state;
+    spec.partitions[1].last = 6001;
+    spec.partitions[1].mbr_last = 6000;
+    memory = make_disk(&spec);
+    memory->bytes[6033 * SECTOR + 60] ^= 1;
+    table = read_table(memory);
+    expect_partition(table, 1, 2, 2082, 6000, 6001);
+    done(memory, table);
+}
+
 /* ---- damaged copies ---- */
+
+/* Found behind the partitions, but it is the backup of another primary. */
+static void test_a_found_backup_of_another_primary_is_not_believed(void **state)
+{
+    struct disk_spec spec = stock_disk();
+    struct memory *memory = make_disk(&spec);
+    struct table *table;
+
+    (void)state;
+    memory->bytes[SECTOR + 60] ^= 1;
+    put_le64(memory->bytes + 6033 * SECTOR + 32, 77);
+    seal_copy(memory->bytes, 6033);
+    table = read_table(memory);
+    assert_int_equal(table->source, TABLE_MBR);
+    assert_string_equal(table->backup.problem, "it says that the primary is at LBA 77, not 1");
+    expect_findings(table, "gpt-primary-damaged", "gpt-backup-damaged", NULL);
+    done(memory, table);
+}
+
+/* The primary names itself as its backup. */
+static void test_a_primary_is_not_its_own_backup(void **state)
+{
+    struct disk_spec spec = stock_disk();
+    struct memory *memory = make_disk(&spec);
+    struct table *table;
+
+    (void)state;
+    put_le64(memory->bytes + SECTOR + 32, 1);
+    seal_copy(memory->bytes, 1);
+    table = read_table(memory);
+    assert_int_equal(table->backup.lba, 6033);
+    done(memory, table);
+}
 
 static void test_a_damaged_primary(void **state)
 {
@@ -414,6 +528,31 @@ static void test_what_leaves_nothing_to_work_on(void **state)
     refuse(memory, CHR_E_IO, "read fault");
 }
 
+/* A GPT that may be sound, of a kind that we do not know, is neither used nor passed over. */
+static void test_a_gpt_of_an_unknown_kind(void **state)
+{
+    static const struct {
+        uint64_t lba;
+        size_t field;
+        uint32_t value;
+        const char *text;
+    } cases[] = {
+        {1, 84, 256, "GPT at LBA 1: entries of 256 bytes"},
+        {1, 80, 256, "GPT at LBA 1: 256 entries"},
+        {6033, 84, 256, "GPT at LBA 6033: entries of 256 bytes"},
+    };
+    struct disk_spec spec = stock_disk();
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        struct memory *memory = make_disk(&spec);
+
+        put_le32(memory->bytes + cases[i].lba * SECTOR + cases[i].field, cases[i].value);
+        seal_copy(memory->bytes, cases[i].lba);
+        refuse(memory, CHR_E_UNSUPPORTED, cases[i].text);
+    }
+}
+
 static void refuse_gpt_entry(uint64_t first, uint64_t last)
 {
     struct disk_spec spec = stock_disk();
@@ -478,7 +617,8 @@ static void test_random_damage(void **state)
 
                 assert_true(p->first_lba <= p->last_lba && p->last_lba < 8192);
                 assert_true(p->last_lba <= p->stored_last_lba);
-                assert_true(i + 1 == table->partition_count || p->last_lba < p[1].first_lba);
+                assert_true(i + 1 == table->partition_count || p->last_lba < p[1].first_lba ||
+                            p->runs_into == p[1].first_lba);
             }
         else
             assert_true(err.code == CHR_E_DAMAGED || err.code == CHR_E_UNSUPPORTED);
@@ -497,6 +637,13 @@ int main(void)
         cmocka_unit_test(test_overlaps_are_read_as_they_are_meant),
         cmocka_unit_test(test_an_overlap_ends_where_the_mbr_says),
         cmocka_unit_test(test_partitions_that_begin_at_one_place_are_refused),
+        cmocka_unit_test(test_an_end_that_nobody_knows_stays),
+        cmocka_unit_test(test_a_stale_usable_range_cuts_nothing),
+        cmocka_unit_test(test_what_both_tables_say_is_not_cut),
+        cmocka_unit_test(test_an_overlap_of_a_damaged_backup),
+        cmocka_unit_test(test_a_found_backup_of_another_primary_is_not_believed),
+        cmocka_unit_test(test_a_primary_is_not_its_own_backup),
+        cmocka_unit_test(test_a_gpt_of_an_unknown_kind),
         cmocka_unit_test(test_a_damaged_primary),
         cmocka_unit_test(test_a_missing_primary),
         cmocka_unit_test(test_a_damaged_backup),

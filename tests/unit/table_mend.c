@@ -337,6 +337,152 @@ static void test_refusals(void **state)
     refuse(memory, CHR_E_DAMAGED, "begin in different places");
 }
 
+/* RouterOS follows the MBR: what it has and the GPT has not would be written over. */
+static void test_an_mbr_that_has_more_than_the_gpt(void **state)
+{
+    struct disk_spec spec = stock_disk();
+
+    (void)state;
+    spec.partitions[1].mbr_last = 8191; /* the disk was grown by a tool that knows the MBR only */
+    refuse(make_disk(&spec), CHR_E_REFUSED,
+           "partition 2 is LBA 2082-8191 in the MBR, but ends at LBA 6000 in the GPT");
+    spec.partitions[1].mbr_last = 6001;
+    refuse(make_disk(&spec), CHR_E_REFUSED, "partition 2 is LBA 2082-6001 in the MBR");
+    spec = stock_disk();
+    spec.partitions[2] = (struct disk_partition){true, false, 7000, 7099, 0, NULL};
+    refuse(make_disk(&spec), CHR_E_REFUSED, "entry 3 of the MBR (LBA 7000-7099) is not in the GPT");
+    spec.partitions[2].in_mbr = false;
+    spec.partitions[3] = (struct disk_partition){true, false, 8190, 8191, 0, NULL};
+    refuse(make_disk(&spec), CHR_E_REFUSED, "entry 4 of the MBR (LBA 8190-8191) is not in the GPT");
+}
+
+static void test_an_mbr_that_begins_elsewhere(void **state)
+{
+    struct disk_spec spec = stock_disk();
+    struct memory *memory = make_disk(&spec);
+
+    (void)state;
+    put_le32(memory->bytes + 446 + 16 + 8, 2090);
+    refuse(memory, CHR_E_DAMAGED,
+           "number 2 is LBA 2090-6008 in the MBR, 2082-6000 in the GPT");
+}
+
+static void test_ends_that_nobody_knows(void **state)
+{
+    struct disk_spec spec = stock_disk();
+
+    (void)state;
+    spec.partitions[0].last = 2500;
+    refuse(make_disk(&spec), CHR_E_DAMAGED,
+           "partition 1 (LBA 34-2500) ends inside the next partition at LBA 2082");
+    spec = stock_disk();
+    spec.partitions[1].last = 6100;
+    spec.partitions[1].in_mbr = false;
+    refuse(make_disk(&spec), CHR_E_DAMAGED,
+           "partition 2 (LBA 2082-6100) ends inside the backup GPT's entries at LBA 6001");
+    spec = mbr_disk(34, 5000);
+    spec.partitions[0].last = 2500;
+    refuse(make_disk(&spec), CHR_E_DAMAGED, "ends inside the next partition");
+}
+
+static void test_a_stale_usable_range_is_made_anew(void **state)
+{
+    struct disk_spec spec = stock_disk();
+    struct memory *memory;
+
+    (void)state;
+    spec.backup_lba = 8191;
+    spec.partitions[1].last = 8158;
+    memory = mend_and_check(&spec, make_disk(&spec));
+    assert_int_equal(le64(memory->bytes + 2 * SECTOR + ENTRY_BYTES + 40), 8158);
+    memory_free(memory);
+}
+
+/* What lies in the last 33 sectors and is no GPT is not ours to write over. */
+static void test_the_end_of_the_disk_is_in_use(void **state)
+{
+    struct disk_spec spec = stock_disk();
+    struct memory *memory;
+    struct mended mended;
+
+    (void)state;
+    for (uint64_t lba = 8159; lba < 8192; lba += 16) {
+        memory = make_disk(&spec);
+        memory->bytes[lba * SECTOR + 300] = 1;
+        refuse(memory, CHR_E_REFUSED, "the last 33 sectors (LBA 8159-8191) hold something");
+    }
+    memory = make_disk(&spec);
+    put_gpt_copy(memory->bytes, &spec, 8191, 1, 8159); /* an old copy may go */
+    memory->bytes[8170 * SECTOR] = 1;
+    expect_gpt(mend(memory, false));
+    check_result(memory, &spec);
+    memory_free(memory);
+    spec = mbr_disk(34, 8100);
+    memory = make_disk(&spec);
+    memory->bytes[8180 * SECTOR] = 1;
+    mended = mend(memory, false);
+    assert_int_equal(mended.result, 0);
+    assert_false(mended.has_gpt);
+    assert_int_equal(memory->log_count, 0);
+    memory_free(memory);
+}
+
+/* ---- repair ---- */
+
+static void repair(struct memory *memory, const char *expected, const char *refusal)
+{
+    struct table *table = NULL;
+    struct chr_error err;
+    const char *done = NULL;
+
+    assert_done(table_read(&memory->blk, &table, &err), &err);
+    if (refusal != NULL) {
+        assert_refused(table_repair_gpt(&memory->blk, table, &done, &err), &err, CHR_E_REFUSED,
+                       refusal);
+        assert_null(done);
+        assert_int_equal(memory->log_count, 0);
+    } else {
+        assert_done(table_repair_gpt(&memory->blk, table, &done, &err), &err);
+        assert_string_equal(done, expected);
+        assert_true(copy_is_sound(memory->bytes, 8192, 1));
+    }
+    table_free(&table);
+    memory_free(memory);
+}
+
+static void test_repair_of_either_copy(void **state)
+{
+    struct disk_spec spec = stock_disk();
+    struct memory *memory = make_disk(&spec);
+
+    (void)state;
+    memory->bytes[SECTOR + 60] ^= 1;
+    repair(memory, "primary", NULL);
+    memory = make_disk(&spec);
+    memory->bytes[6033 * SECTOR + 60] ^= 1;
+    repair(memory, "backup", NULL);
+}
+
+static void test_repair_refuses_where_no_copy_can_be(void **state)
+{
+    struct disk_spec spec = stock_disk();
+    struct memory *memory;
+
+    (void)state;
+    spec.backup_lba = 8191;
+    spec.last_usable = 8158;
+    memory = make_disk(&spec);
+    memory->bytes[SECTOR + 60] ^= 1;
+    put_le64(memory->bytes + 8191 * SECTOR + 32, 20);
+    seal_copy(memory->bytes, 8191);
+    repair(memory, NULL, "the backup GPT at LBA 8191 says that the primary is at LBA 20, not 1");
+    spec = stock_disk();
+    spec.partitions[2] = (struct disk_partition){true, false, 6010, 6020, 0, NULL};
+    memory = make_disk(&spec);
+    memset(memory->bytes + 6033 * SECTOR, 0, SECTOR);
+    repair(memory, NULL, "the backup GPT cannot be written at LBA 6033: it is not free");
+}
+
 /* ---- the order of the writes, and the power cut at each ---- */
 
 static void test_the_order_of_the_writes(void **state)
@@ -448,6 +594,13 @@ int main(void)
         cmocka_unit_test(test_a_gpt_is_made_where_there_is_room),
         cmocka_unit_test(test_without_room_the_mbr_stays_alone),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_an_mbr_that_has_more_than_the_gpt),
+        cmocka_unit_test(test_an_mbr_that_begins_elsewhere),
+        cmocka_unit_test(test_ends_that_nobody_knows),
+        cmocka_unit_test(test_a_stale_usable_range_is_made_anew),
+        cmocka_unit_test(test_the_end_of_the_disk_is_in_use),
+        cmocka_unit_test(test_repair_of_either_copy),
+        cmocka_unit_test(test_repair_refuses_where_no_copy_can_be),
         cmocka_unit_test(test_the_order_of_the_writes),
         cmocka_unit_test(test_a_cut_leaves_a_sound_copy),
         cmocka_unit_test(test_a_cut_where_the_backups_overlap),
