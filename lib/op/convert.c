@@ -1,6 +1,5 @@
 /* chr_convert(): one image into another format. */
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,7 +14,7 @@
 
 #define CHUNK (1u << 20)
 #define STANDARD_OUTPUT "-"
-#define INTERMEDIATE_SUFFIX ".chrimg-raw"
+#define INTERMEDIATE "raw"
 
 struct conversion {
     const struct chr_convert_options *options;
@@ -122,7 +121,8 @@ static int verify_qcow2(const struct output *output, uint64_t size, struct chr_e
     return 0;
 }
 
-static int write_file(const struct conversion *c, struct blk *disk, enum chr_format format)
+static int write_file(const struct conversion *c, struct blk *disk, const char *like,
+                      enum chr_format format)
 {
     AUTO_OUTPUT struct output output = {0};
     const struct target_options options = {
@@ -132,6 +132,7 @@ static int write_file(const struct conversion *c, struct blk *disk, enum chr_for
         .preallocation = c->options->preallocation,
         .threads = c->options->threads,
         .force = c->options->force,
+        .like = like,
         .progress = {c->options->progress, c->options->progress_context},
     };
 
@@ -160,25 +161,30 @@ static int convert_ours(const struct conversion *c, const char *format)
     c->report->virtual_size = image->disk->size;
     if (strcmp(c->output, STANDARD_OUTPUT) == 0)
         return stream_raw(c, image->disk);
-    return write_file(c, image->disk,
+    return write_file(c, image->disk, image->path,
                       strcmp(format, "qcow2") == 0 ? CHR_FORMAT_QCOW2 : CHR_FORMAT_RAW);
 }
 
 /* ---- by qemu-img ---- */
 
-/* Between qemu-img and us goes a raw file, beside the output where there is one. */
-static char *intermediate_path(const struct conversion *c)
+static char *intermediate_path(const char *folder, struct chr_error *err)
 {
-    const char *folder = getenv("TMPDIR");
-    char *path;
+    size_t size = strlen(folder) + sizeof "/" INTERMEDIATE;
+    char *path = mem_new(1, size, err);
 
-    if (strcmp(c->output, STANDARD_OUTPUT) != 0)
-        return hidden_path_beside(c->output, INTERMEDIATE_SUFFIX, c->err);
-    path = mem_new(1, PATH_MAX, c->err);
     if (path != NULL)
-        (void)snprintf(path, PATH_MAX, "%s/chrimg-%ld%s", folder != NULL ? folder : "/tmp",
-                       (long)getpid(), INTERMEDIATE_SUFFIX);
+        (void)snprintf(path, size, "%s/" INTERMEDIATE, folder);
     return path;
+}
+
+/* qemu-img makes it as the umask says, and what is made of it takes its mode. */
+static int take_mode_of_source(const struct conversion *c, const char *raw)
+{
+    struct stat st;
+
+    if (stat(c->source, &st) < 0 || chmod(raw, (st.st_mode & 0666) | 0600) < 0)
+        return err_errno(c->err, errno, "cannot set the mode of %s", raw);
+    return 0;
 }
 
 static int convert_foreign_source(const struct conversion *c, const char *format, const char *raw)
@@ -186,9 +192,7 @@ static int convert_foreign_source(const struct conversion *c, const char *format
     struct conversion from_raw = *c;
 
     from_raw.source = raw;
-    if (same_file(c->source, c->output))
-        return refuse_source(c);
-    if (foreign_read(c->source, raw, c->err) < 0)
+    if (foreign_read(c->source, raw, c->err) < 0 || take_mode_of_source(c, raw) < 0)
         return -1;
     if (foreign_format(format))
         return foreign_write(raw, c->output, format, c->options->force, c->err);
@@ -198,27 +202,37 @@ static int convert_foreign_source(const struct conversion *c, const char *format
 static int convert_to_foreign(const struct conversion *c, const char *format, const char *raw)
 {
     struct conversion to_raw = *c;
-    struct chr_convert_options options = *c->options;
 
-    options.force = true; /* the intermediate file is ours */
-    to_raw.options = &options;
     to_raw.output = raw;
-    if (output_check(c->output, c->options->force, c->err) < 0 || convert_ours(&to_raw, "raw") < 0)
+    if (convert_ours(&to_raw, "raw") < 0)
         return -1;
     return foreign_write(raw, c->output, format, c->options->force, c->err);
 }
 
+/* Between qemu-img and us goes a raw file, in a folder of ours: qemu-img opens what it finds. */
 static int convert_by_qemu_img(const struct conversion *c, const char *format, bool foreign)
 {
-    AUTO_FREE char *raw = intermediate_path(c);
+    bool stream = strcmp(c->output, STANDARD_OUTPUT) == 0;
+    AUTO_FREE char *folder = NULL;
+    AUTO_FREE char *raw = NULL;
     struct stat st;
     int result;
 
-    if (raw == NULL)
-        return -1;
     c->report->by_qemu_img = true;
-    result = foreign ? convert_foreign_source(c, format, raw) : convert_to_foreign(c, format, raw);
-    (void)unlink(raw);
+    if (same_file(c->source, c->output))
+        return refuse_source(c);
+    if (!stream && output_check(c->output, c->options->force, c->err) < 0)
+        return -1;
+    folder = private_folder_new(stream ? NULL : c->output, c->err);
+    if (folder == NULL)
+        return -1;
+    raw = intermediate_path(folder, c->err);
+    result = raw == NULL ? -1
+             : foreign   ? convert_foreign_source(c, format, raw)
+                         : convert_to_foreign(c, format, raw);
+    if (raw != NULL)
+        (void)unlink(raw);
+    (void)rmdir(folder);
     if (result == 0 && stat(c->output, &st) == 0)
         c->report->allocated_size = (uint64_t)st.st_blocks * 512;
     return result;

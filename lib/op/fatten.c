@@ -327,8 +327,9 @@ static int check_copies(const struct fat_plan *plan, struct chr_error *err)
 
     if (bytes <= MAX_COPIED_BYTES)
         return 0;
-    return err_set(err, CHR_E_REFUSED, "%" PRIu64 " bytes of files would have to be copied; the most "
-                   "that is done is %d", bytes, MAX_COPIED_BYTES);
+    return err_set(err, CHR_E_REFUSED,
+                   "%" PRIu64 " bytes of files would have to be copied; the most is %d", bytes,
+                   MAX_COPIED_BYTES);
 }
 
 /* The whole boot partition anew, into the overlay. */
@@ -374,7 +375,8 @@ static int describe_tables(struct fatten *f)
     if (table_mend(f->overlay, f->before->table, &options, &f->report->has_gpt, f->err) < 0)
         return -1;
     if (!f->report->has_gpt)
-        note(f, "there is no room for a GPT before partition 1; the MBR alone stays");
+        note(f, "there is no free room for a GPT before partition 1 or at the end of the disk; the "
+                "MBR alone stays");
     return 0;
 }
 
@@ -386,7 +388,8 @@ static int describe(struct fatten *f)
                         : contents == CHR_CONTENTS_FAT ? CHR_SOURCE_FAT
                                                        : CHR_SOURCE_KERNEL;
     if (f->image->recovered)
-        note(f, "a change in place had been interrupted; this is made of the image as it was before");
+        note(f, "a change in place had been interrupted; this is made of the image as it was "
+                "before");
     note_tables(f);
     if (contents != CHR_CONTENTS_FAT && describe_fat(f) < 0)
         return err_context(f->err, "partition %u", f->before->boot->number);
@@ -450,6 +453,7 @@ static int make_output(struct fatten *f, enum chr_format format, struct output *
         .format = format,
         .compression = f->options->compression,
         .force = f->options->force,
+        .like = f->image->path,
         .progress = {f->options->progress, f->options->progress_context},
     };
 
@@ -529,8 +533,9 @@ int chr_fatten(const char *path, const struct chr_fatten_options *options,
     if (options->in_place && options->compression != CHR_COMPRESS_NONE)
         return err_set(err, CHR_E_USAGE, "--compress is for a new qcow2, not for --in-place");
     if (options->in_place && options->output != NULL)
-        return err_set(err, CHR_E_USAGE, "-o and --in-place exclude each other: write %s, or change "
-                       "the input?", options->output);
+        return err_set(err, CHR_E_USAGE,
+                       "-o and --in-place exclude each other: write %s, or change the input?",
+                       options->output);
     result = run(&f, path);
     if (result < 0 && f.image != NULL && err->code != CHR_E_EXISTS)
         (void)err_context(err, "%s", path);

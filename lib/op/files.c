@@ -4,14 +4,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "block/lock.h"
 #include "block/raw.h"
+#include "op/undo.h"
 
 #define TEMPORARY_SUFFIX ".chrimg-tmp"
+#define PRIVATE_NAME ".chrimg-XXXXXX"
+/* How often to look again when another process is changing the same names. */
+#define ATTEMPTS 100
 
 static size_t folder_length(const char *path)
 {
@@ -66,6 +71,45 @@ int sync_folder_of(const char *path, struct chr_error *err)
     return 0;
 }
 
+int rename_to_free_name(int from_folder, const char *from, int to_folder, const char *to)
+{
+#ifdef RENAME_NOREPLACE
+    if (renameat2(from_folder, from, to_folder, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno != EINVAL && errno != ENOSYS)
+        return -1;
+#endif
+    if (linkat(from_folder, from, to_folder, to, 0) < 0)
+        return -1;
+    (void)unlinkat(from_folder, from, 0);
+    return 0;
+}
+
+char *private_folder_new(const char *beside, struct chr_error *err)
+{
+    const char *tmpdir = getenv("TMPDIR");
+    AUTO_FREE char *folder = NULL;
+    AUTO_FREE char *path = NULL;
+    size_t size;
+
+    if (beside != NULL)
+        folder = folder_of(beside, err);
+    else
+        folder = mem_strdup(tmpdir != NULL && tmpdir[0] != '\0' ? tmpdir : "/tmp", err);
+    if (folder == NULL)
+        return NULL;
+    size = strlen(folder) + sizeof "./" "/" PRIVATE_NAME;
+    path = mem_new(1, size, err);
+    if (path == NULL)
+        return NULL;
+    /* "./" in front: qemu-img takes "a:b" for a protocol. */
+    (void)snprintf(path, size, "%s%s/%s", folder[0] == '/' ? "" : "./", folder, PRIVATE_NAME);
+    if (mkdtemp(path) != NULL)
+        return STEAL(path);
+    (void)err_errno(err, errno, "cannot create a temporary folder in %s", folder);
+    return NULL;
+}
+
 static int refuse_existing(const char *path, struct chr_error *err)
 {
     (void)err_set(err, CHR_E_EXISTS, "%s is there already", path);
@@ -83,24 +127,104 @@ static int open_nameless(const char *folder)
 #endif
 }
 
-/* The fallback has one fixed name, so that what a killed run left is used up by the next. */
-static int open_named(const char *temporary, struct chr_error *err)
+/* Whether PATH is (still) a name of the open file FD. */
+static bool is_name_of(const char *path, int fd)
 {
-    AUTO_CLOSE int fd = open(temporary, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-    int result;
+    struct stat named;
+    struct stat opened;
 
-    if (fd < 0)
-        return err_errno(err, errno, "cannot create %s", temporary);
-    if (lock_image(fd, true, temporary, err) < 0)
-        return -1;
-    if (ftruncate(fd, 0) < 0)
-        return err_errno(err, errno, "cannot empty %s", temporary);
-    result = fd;
-    fd = -1;
-    return result;
+    return lstat(path, &named) == 0 && fstat(fd, &opened) == 0 &&
+           named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
 }
 
-int output_check(const char *path, bool force, struct chr_error *err)
+/*
+ * Remove what a killed run left under a temporary name.  A run that is alive
+ * holds a lock on it; and when we have the lock, the name may be another file's
+ * by now: then the caller looks again.
+ */
+static int remove_stale(const char *temporary, struct chr_error *err)
+{
+    AUTO_CLOSE int fd = open(temporary, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+    if (fd < 0 && errno == ENOENT)
+        return 0;
+    if (fd < 0)
+        return err_errno(err, errno, "cannot open %s, which an earlier run left", temporary);
+    if (lock_image(fd, true, temporary, err) < 0)
+        return -1;
+    if (is_name_of(temporary, fd) && unlink(temporary) < 0)
+        return err_errno(err, errno, "cannot remove %s, which an earlier run left", temporary);
+    return 0;
+}
+
+static int refuse_restless(const char *path, struct chr_error *err)
+{
+    return err_set(err, CHR_E_BUSY, "%s is replaced by another process again and again", path);
+}
+
+/*
+ * The fallback has one fixed name, so that what a killed run left is removed by
+ * the next.  It is always a new file: what is there may have other names, and be
+ * open to others.  Between making and locking it another run may have removed it.
+ */
+static int open_named(const char *temporary, struct chr_error *err)
+{
+    for (int i = 0; i < ATTEMPTS; i++) {
+        AUTO_CLOSE int fd =
+            open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+        int result = fd;
+
+        if (fd < 0 && errno != EEXIST)
+            return err_errno(err, errno, "cannot create %s", temporary);
+        if (fd < 0 && remove_stale(temporary, err) < 0)
+            return -1;
+        if (fd < 0)
+            continue;
+        if (lock_image(fd, true, temporary, err) < 0)
+            return -1;
+        if (is_name_of(temporary, fd)) {
+            fd = -1;
+            return result;
+        }
+    }
+    return refuse_restless(temporary, err);
+}
+
+/*
+ * Lock the file at PATH that is to be replaced.  A link is replaced itself, and
+ * what it leads to stays; so there is nothing to lock then.
+ */
+static int hold_old(const char *path, struct blk **old, struct chr_error *err)
+{
+    struct stat st;
+
+    for (int i = 0; i < ATTEMPTS; i++) {
+        int fd;
+
+        if (*old != NULL && is_name_of(path, (*old)->fd))
+            return 0;
+        blk_cleanup(old);
+        *old = NULL;
+        if (lstat(path, &st) < 0 || !S_ISREG(st.st_mode))
+            return 0;
+        /* For reading: that is enough for the locks, and nothing is written to it. */
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (fd < 0 && (errno == ENOENT || errno == ELOOP))
+            continue;
+        if (fd < 0) {
+            (void)err_errno(err, errno, "cannot ask whether %s is in use", path);
+            return err_hint(err, "if it is not, remove it first");
+        }
+        if (raw_from_fd(fd, path, (uint64_t)st.st_size, false, old, err) < 0)
+            return -1;
+        if (lock_image(fd, true, path, err) < 0)
+            return err_hint(err, "stop the VM (or the other command) that holds it, or name "
+                                 "another output; what is read here cannot be replaced either");
+    }
+    return refuse_restless(path, err);
+}
+
+static int check_name(const char *path, bool force, struct chr_error *err)
 {
     AUTO_FREE char *folder = folder_of(path, err);
     struct stat st;
@@ -125,32 +249,94 @@ int output_check(const char *path, bool force, struct chr_error *err)
     return force ? 0 : refuse_existing(path, err);
 }
 
+int output_check(const char *path, bool force, struct chr_error *err)
+{
+    struct blk *old = NULL;
+    int result = check_name(path, force, err);
+
+    if (result == 0 && force)
+        result = hold_old(path, &old, err);
+    blk_cleanup(&old);
+    return result;
+}
+
+/* All but the file itself. */
+static int begin(const char *path, bool force, struct output *output, struct chr_error *err)
+{
+    output->force = force;
+    if (check_name(path, force, err) < 0 || (force && hold_old(path, &output->old, err) < 0))
+        return -1;
+    output->path = mem_strdup(path, err);
+    return output->path == NULL ? -1 : 0;
+}
+
+static int hand_over(struct output *output, struct output *out)
+{
+    *out = *output;
+    *output = (struct output){0};
+    return 0;
+}
+
 int output_begin(const char *path, uint64_t size, bool force, struct output *out,
                  struct chr_error *err)
 {
-    AUTO_OUTPUT struct output output = {.force = force};
+    AUTO_OUTPUT struct output output = {0};
     AUTO_FREE char *folder = folder_of(path, err);
+    AUTO_FREE char *temporary = NULL;
     int fd;
 
-    if (folder == NULL || output_check(path, force, err) < 0)
-        return -1;
-    output.path = mem_strdup(path, err);
-    if (output.path == NULL)
+    if (folder == NULL || begin(path, force, &output, err) < 0)
         return -1;
     fd = open_nameless(folder);
     if (fd < 0) {
         if (errno == ENOENT || errno == EACCES || errno == EROFS)
             return err_errno(err, errno, "cannot create %s", path);
-        output.temporary = hidden_path_beside(path, TEMPORARY_SUFFIX, err);
-        fd = output.temporary != NULL ? open_named(output.temporary, err) : -1;
+        temporary = hidden_path_beside(path, TEMPORARY_SUFFIX, err);
+        fd = temporary != NULL ? open_named(temporary, err) : -1;
         if (fd < 0)
             return -1;
+        output.temporary = STEAL(temporary); /* ours only now: to be removed on failure */
     }
     if (raw_from_fd(fd, path, 0, true, &output.blk, err) < 0 ||
         raw_resize(output.blk, size, err) < 0)
         return -1;
-    *out = output;
-    output = (struct output){0};
+    return hand_over(&output, out);
+}
+
+int output_adopt(const char *made, const char *path, bool force, struct output *out,
+                 struct chr_error *err)
+{
+    AUTO_OUTPUT struct output output = {0};
+    struct stat st;
+    int fd;
+
+    if (begin(path, force, &output, err) < 0)
+        return -1;
+    output.temporary = mem_strdup(made, err);
+    if (output.temporary == NULL)
+        return -1;
+    fd = open(made, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return err_errno(err, errno, "cannot open %s", made);
+    if (raw_from_fd(fd, path, 0, true, &output.blk, err) < 0)
+        return -1;
+    if (fstat(fd, &st) < 0)
+        return err_errno(err, errno, "%s: cannot stat", made);
+    output.blk->size = (uint64_t)st.st_size;
+    return hand_over(&output, out);
+}
+
+int output_take_mode(struct output *out, const char *like, struct chr_error *err)
+{
+    int fd = out->blk->fd;
+    struct stat reference;
+    struct stat st;
+
+    if (stat(like, &reference) < 0)
+        return err_errno(err, errno, "%s: cannot stat", like);
+    /* It was created with 0666, from which the umask has taken its part. */
+    if (fstat(fd, &st) < 0 || fchmod(fd, st.st_mode & (reference.st_mode | 0600) & 0666) < 0)
+        return err_errno(err, errno, "cannot set the mode of %s", out->path);
     return 0;
 }
 
@@ -163,40 +349,70 @@ static int link_nameless(int fd, const char *path)
     return linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW);
 }
 
-/* A name can only be replaced by rename(), so the file gets a temporary one first. */
+/*
+ * A name can only be replaced by rename(), so the file gets a temporary one first.
+ * The lock tells it from what a killed run has left.
+ */
 static int name_temporarily(struct output *out, struct chr_error *err)
 {
     AUTO_FREE char *temporary = hidden_path_beside(out->path, TEMPORARY_SUFFIX, err);
 
-    if (temporary == NULL)
+    if (temporary == NULL || lock_image(out->blk->fd, true, temporary, err) < 0)
         return -1;
-    if (link_nameless(out->blk->fd, temporary) < 0) {
-        /* Left by a run that was killed right here. */
-        if (errno != EEXIST || unlink(temporary) < 0 ||
-            link_nameless(out->blk->fd, temporary) < 0)
+    for (int i = 0; i < ATTEMPTS; i++) {
+        if (link_nameless(out->blk->fd, temporary) == 0) {
+            out->temporary = STEAL(temporary);
+            return 0;
+        }
+        if (errno != EEXIST)
             return err_errno(err, errno, "cannot name %s", temporary);
+        if (remove_stale(temporary, err) < 0)
+            return -1;
     }
-    out->temporary = STEAL(temporary);
+    return refuse_restless(temporary, err);
+}
+
+static int give_free_name(struct output *out, struct chr_error *err)
+{
+    int result = out->temporary == NULL
+                     ? link_nameless(out->blk->fd, out->path)
+                     : rename_to_free_name(AT_FDCWD, out->temporary, AT_FDCWD, out->path);
+
+    if (result == 0)
+        return 0;
+    return errno == EEXIST ? refuse_existing(out->path, err)
+                           : err_errno(err, errno, "cannot name %s", out->path);
+}
+
+/* By now there may be something that was not there at the beginning. */
+static int replace(struct output *out, struct chr_error *err)
+{
+    if (hold_old(out->path, &out->old, err) < 0 ||
+        (out->temporary == NULL && name_temporarily(out, err) < 0))
+        return -1;
+    if (rename(out->temporary, out->path) < 0)
+        return err_errno(err, errno, "cannot rename %s to %s", out->temporary, out->path);
     return 0;
 }
 
 static int give_name(struct output *out, struct chr_error *err)
 {
-    if (out->temporary == NULL && !out->force) {
-        if (link_nameless(out->blk->fd, out->path) == 0)
-            return 0;
-        return errno == EEXIST ? refuse_existing(out->path, err)
-                               : err_errno(err, errno, "cannot name %s", out->path);
-    }
-    if (out->temporary == NULL && name_temporarily(out, err) < 0)
+    if ((out->force ? replace(out, err) : give_free_name(out, err)) < 0)
         return -1;
-    if (!out->force && access(out->path, F_OK) == 0)
-        return refuse_existing(out->path, err);
-    if (rename(out->temporary, out->path) < 0)
-        return err_errno(err, errno, "cannot rename %s to %s", out->temporary, out->path);
     free(out->temporary);
     out->temporary = NULL;
     return 0;
+}
+
+/* The file has its name: let it keep it. */
+static int make_last(struct output *out, const char *path, struct chr_error *err)
+{
+    /* First of all, before anybody reads the new image with the undo file of the old. */
+    if (undo_forget(path, err) < 0)
+        return -1;
+    if (blk_close(STEAL(out->blk), err) == 0 && sync_folder_of(path, err) == 0)
+        return 0;
+    return out->force ? err_hint(err, "%s is written, but may not survive a power cut", path) : -1;
 }
 
 int output_publish(struct output *out, struct chr_error *err)
@@ -208,12 +424,10 @@ int output_publish(struct output *out, struct chr_error *err)
         result = give_name(out, err);
     path = STEAL(out->path);
     if (result == 0) {
-        result = blk_close(STEAL(out->blk), err);
-        if (result == 0)
-            result = sync_folder_of(path, err);
+        result = make_last(out, path, err);
         /* A replaced file cannot come back; a new one that may not last goes again. */
-        if (result < 0 && (out->force || unlink(path) < 0))
-            (void)err_hint(err, "%s is written, but may not survive a power cut", path);
+        if (result < 0 && !out->force)
+            (void)unlink(path);
     }
     output_discard(out);
     return result;
@@ -224,6 +438,7 @@ void output_discard(struct output *out)
     if (out->temporary != NULL)
         (void)unlink(out->temporary);
     blk_cleanup(&out->blk);
+    blk_cleanup(&out->old);
     free(out->temporary);
     free(out->path);
     *out = (struct output){0};

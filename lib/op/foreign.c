@@ -79,15 +79,15 @@ static int run_qemu_img(char *const argv[], struct chr_error *err)
 }
 
 /* Make the file durable, and give it its name. */
-static int publish(const char *temporary, const char *output, struct chr_error *err)
+static int publish(const char *temporary, const char *output, const char *like, bool force,
+                   struct chr_error *err)
 {
-    AUTO_CLOSE int fd = open(temporary, O_RDONLY | O_CLOEXEC);
+    AUTO_OUTPUT struct output out = {0};
 
-    if (fd < 0 || fsync(fd) < 0)
-        return err_errno(err, errno, "cannot make %s durable", temporary);
-    if (rename(temporary, output) < 0)
-        return err_errno(err, errno, "cannot rename %s to %s", temporary, output);
-    return sync_folder_of(output, err);
+    if (output_adopt(temporary, output, force, &out, err) < 0 ||
+        output_take_mode(&out, like, err) < 0)
+        return -1;
+    return output_publish(&out, err);
 }
 
 int foreign_read(const char *source, const char *raw, struct chr_error *err)
@@ -104,14 +104,14 @@ int foreign_read(const char *source, const char *raw, struct chr_error *err)
 int foreign_write(const char *raw, const char *output, const char *format, bool force,
                   struct chr_error *err)
 {
-    AUTO_FREE char *temporary = hidden_path_beside(output, TEMPORARY_SUFFIX, err);
+    AUTO_FREE char *temporary = hidden_path_beside(raw, TEMPORARY_SUFFIX, err);
     /* With a stated source format nothing is guessed. */
     char *argv[] = {"qemu-img", "convert", "-f", "raw", "-O", (char *)format, "--", (char *)raw,
                     temporary, NULL};
 
     if (temporary == NULL || output_check(output, force, err) < 0)
         return -1;
-    if (run_qemu_img(argv, err) == 0 && publish(temporary, output, err) == 0)
+    if (run_qemu_img(argv, err) == 0 && publish(temporary, output, raw, force, err) == 0)
         return 0;
     (void)unlink(temporary);
     return -1;

@@ -22,7 +22,10 @@ bool foreign_format(const char *format);
  */
 int foreign_read(const char *source, const char *raw, struct chr_error *err);
 
-/* Let qemu-img write the raw file RAW to OUTPUT in FORMAT, made beside and renamed. */
+/*
+ * Let qemu-img write the raw file RAW to OUTPUT in FORMAT.  RAW lies in a private
+ * folder on OUTPUT's file system; the file is made there, and takes RAW's mode.
+ */
 int foreign_write(const char *raw, const char *output, const char *format, bool force,
                   struct chr_error *err);
 

@@ -62,6 +62,8 @@ int target_write(struct blk *source, const char *path, const struct target_optio
 
     if (output_begin(path, qcow2 ? 0 : source->size, options->force, &output, err) < 0)
         return -1;
+    if (options->like != NULL && output_take_mode(&output, options->like, err) < 0)
+        return -1;
     if ((qcow2 ? write_qcow2(source, output.blk, options, err)
                : copy_disk(source, output.blk, &options->progress, err)) < 0)
         return -1;

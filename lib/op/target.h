@@ -14,6 +14,7 @@ struct target_options {
     enum chr_preallocation preallocation;
     unsigned threads;
     bool force;
+    const char *like; /* the input: who may not read it may not read the output; or NULL */
     struct progress progress;
 };
 

@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -14,14 +16,15 @@
 #include "block/raw.h"
 #include "op/files.h"
 
-#define MAGIC "chrimg undo 1\n\0"
+#define MAGIC "chrimg undo 2\n\0"
 #define SUFFIX ".chrimg-undo"
 
 enum {
     OFF_IMAGE_SIZE = 16,
     OFF_COUNT = 24,
     OFF_CRC = 28,
-    HEADER_SIZE = 32,
+    OFF_HEADER_CRC = 32,
+    HEADER_SIZE = 512, /* a sector of its own, which is written whole or not at all */
     RECORD_CRC = 8,
     RECORD_BYTES = 12,
     RECORD_SIZE = RECORD_BYTES + OVERLAY_SECTOR,
@@ -60,31 +63,49 @@ static int put_records(struct blk *file, struct blk *overlay, uint8_t *records,
     return 0;
 }
 
+static void make_header(uint8_t header[HEADER_SIZE], uint64_t image_size, const uint8_t *records,
+                        size_t count)
+{
+    memset(header, 0, HEADER_SIZE);
+    memcpy(header, MAGIC, 16);
+    put_le64(header + OFF_IMAGE_SIZE, image_size);
+    put_le32(header + OFF_COUNT, (uint32_t)count);
+    put_le32(header + OFF_CRC, crc_of(records, count * RECORD_SIZE));
+    put_le32(header + OFF_HEADER_CRC, crc_of(header, OFF_HEADER_CRC));
+}
+
+/* The header says that the records are there, so it comes after them. */
+static int write_file(struct blk *undo, const uint8_t *header, const uint8_t *records,
+                      struct chr_error *err)
+{
+    if (blk_write(undo, HEADER_SIZE, records, (size_t)(undo->size - HEADER_SIZE), err) < 0 ||
+        blk_flush(undo, err) < 0 || blk_write(undo, 0, header, HEADER_SIZE, err) < 0)
+        return -1;
+    return blk_flush(undo, err);
+}
+
 static int write_undo(const char *undo_path, struct blk *file, struct blk *overlay,
                       struct chr_error *err)
 {
     size_t count = (size_t)(overlay_changed(overlay) / OVERLAY_SECTOR);
-    size_t size = HEADER_SIZE + count * RECORD_SIZE;
-    AUTO_FREE uint8_t *bytes = NULL;
+    size_t size = count * RECORD_SIZE;
+    uint8_t header[HEADER_SIZE];
+    AUTO_FREE uint8_t *records = NULL;
     AUTO_BLK struct blk *undo = NULL;
     int fd;
 
     if (count > MAX_RECORDS)
         return err_set(err, CHR_E_REFUSED, "a change of %zu sectors is too much for an undo file",
                        count);
-    bytes = mem_new(1, size, err);
-    if (bytes == NULL || put_records(file, overlay, bytes + HEADER_SIZE, err) < 0)
+    records = mem_new(1, size + 1, err); /* + 1: no change at all is one too */
+    if (records == NULL || put_records(file, overlay, records, err) < 0)
         return -1;
-    memcpy(bytes, MAGIC, 16);
-    put_le64(bytes + OFF_IMAGE_SIZE, file->size);
-    put_le32(bytes + OFF_COUNT, (uint32_t)count);
-    put_le32(bytes + OFF_CRC, crc_of(bytes + HEADER_SIZE, size - HEADER_SIZE));
+    make_header(header, file->size, records, count);
     fd = open(undo_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_errno(err, errno, "cannot create the undo file %s", undo_path);
-    if (raw_from_fd(fd, undo_path, size, true, &undo, err) == 0 &&
-        blk_write(undo, 0, bytes, size, err) == 0 && blk_flush(undo, err) == 0 &&
-        sync_folder_of(undo_path, err) == 0)
+    if (raw_from_fd(fd, undo_path, HEADER_SIZE + size, true, &undo, err) == 0 &&
+        write_file(undo, header, records, err) == 0 && sync_folder_of(undo_path, err) == 0)
         return 0;
     (void)unlink(undo_path); /* ours, and nothing depends on it yet */
     return -1;
@@ -120,16 +141,37 @@ static int write_changes(struct blk *file, struct blk *overlay, struct chr_error
 }
 
 /* Beside a device node is /dev, which is gone after the very crash that this is for. */
-int undo_check(const char *path, const struct blk *file, struct chr_error *err)
+static int check_file(const char *path, const struct blk *file, struct chr_error *err)
 {
     struct stat st;
 
     if (fstat(file->fd, &st) < 0)
         return err_errno(err, errno, "%s: cannot stat", path);
-    if (S_ISREG(st.st_mode))
+    if (!S_ISREG(st.st_mode)) {
+        (void)err_set(err, CHR_E_REFUSED, "%s is a device, beside which no undo file would last",
+                      path);
+        return err_hint(err, "change a copy in a file, and write that to the device");
+    }
+    if (st.st_nlink > 1) {
+        (void)err_set(err, CHR_E_REFUSED, "%s has %ju hard links; the undo file would be found by "
+                      "one name only", path, (uintmax_t)st.st_nlink);
+        return err_hint(err, "change a copy: cp %s COPY", path);
+    }
+    return 0;
+}
+
+int undo_check(const char *path, const struct blk *file, struct chr_error *err)
+{
+    AUTO_FREE char *undo_path = undo_path_of(path, err);
+    struct stat st;
+
+    if (undo_path == NULL || check_file(path, file, err) < 0)
+        return -1;
+    if (lstat(undo_path, &st) == 0 || errno != ENAMETOOLONG)
         return 0;
-    (void)err_set(err, CHR_E_REFUSED, "%s is a device, beside which no undo file would last", path);
-    return err_hint(err, "change a copy in a file, and write that to the device");
+    (void)err_set(err, CHR_E_REFUSED, "%s: its name is too long for that of an undo file, which is "
+                  "%zu bytes longer", path, sizeof "." SUFFIX - 1);
+    return err_hint(err, "give the image a shorter name first");
 }
 
 int undo_commit(const char *path, struct blk *file, struct blk *overlay, struct chr_error *err)
@@ -160,43 +202,122 @@ struct undo {
     bool present;
 };
 
+static int hint_replaced(const char *undo_path, struct chr_error *err)
+{
+    return err_hint(err, "if the image was replaced since then, remove %s", undo_path);
+}
+
+static int refuse_untrusted(const char *undo_path, const char *why, struct chr_error *err)
+{
+    (void)err_set(err, CHR_E_REFUSED, "%s %s", undo_path, why);
+    return err_hint(err, "chrimg did not make it like this; look where %s comes from, and "
+                         "remove it", undo_path);
+}
+
+/* What it says is written into the image, so it must come from who may write the image. */
+static int check_trust(const char *undo_path, int fd, const struct blk *file, struct chr_error *err)
+{
+    struct stat st;
+    struct stat image;
+
+    if (fstat(fd, &st) < 0)
+        return err_errno(err, errno, "%s: cannot stat", undo_path);
+    if (fstat(file->fd, &image) < 0)
+        return err_errno(err, errno, "cannot stat the image of %s", undo_path);
+    if (!S_ISREG(st.st_mode))
+        return refuse_untrusted(undo_path, "is not a regular file", err);
+    if (st.st_uid != geteuid() && st.st_uid != image.st_uid)
+        return refuse_untrusted(undo_path, "belongs to neither you nor the image's owner", err);
+    if ((st.st_mode & 022) != 0)
+        return refuse_untrusted(undo_path, "can be written by others than its owner", err);
+    return 0;
+}
+
+/* Open it; *OUT stays NULL when there is none. */
+static int open_undo(const char *undo_path, const struct blk *file, struct blk **out,
+                     struct chr_error *err)
+{
+    /* O_NONBLOCK: a FIFO must be refused, not waited for. */
+    AUTO_CLOSE int fd = open(undo_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    int handed = fd;
+
+    /* With too long a name none can have been made. */
+    if (fd < 0 && (errno == ENOENT || errno == ENAMETOOLONG))
+        return 0;
+    if (fd < 0 && (errno == ELOOP || errno == ENXIO))
+        return refuse_untrusted(undo_path, "is not a regular file", err);
+    if (fd < 0)
+        return err_errno(err, errno, "cannot open %s", undo_path);
+    if (check_trust(undo_path, fd, file, err) < 0)
+        return -1;
+    fd = -1;
+    return raw_from_fd(handed, undo_path, (uint64_t)lseek(handed, 0, SEEK_END), false, out, err);
+}
+
+static int damaged(const char *undo_path, const char *part, struct chr_error *err)
+{
+    (void)err_set(err, CHR_E_DAMAGED, "the %s of %s are not what was written", part, undo_path);
+    return err_hint(err, "restore the image from a copy, or remove %s to go on with the image as "
+                         "it is, which may be half changed", undo_path);
+}
+
+/* Take the header apart; *CUT: the file is not whole, and so the image was not touched. */
+static int read_header(struct blk *blk, const char *undo_path, struct undo *undo,
+                       uint8_t header[HEADER_SIZE], bool *cut, struct chr_error *err)
+{
+    *cut = blk->size < HEADER_SIZE;
+    if (*cut)
+        return 0;
+    if (blk_read(blk, 0, header, HEADER_SIZE, err) < 0)
+        return -1;
+    *cut = is_zero(header, HEADER_SIZE);
+    if (*cut)
+        return 0;
+    undo->count = le32(header + OFF_COUNT);
+    if (memcmp(header, MAGIC, 16) != 0 || undo->count > MAX_RECORDS ||
+        le32(header + OFF_HEADER_CRC) != crc_of(header, OFF_HEADER_CRC))
+        return damaged(undo_path, "first bytes", err);
+    return 0;
+}
+
 static int load(const char *undo_path, const struct blk *file, struct undo *undo,
                 struct chr_error *err)
 {
     AUTO_FREE uint8_t *records = NULL;
     AUTO_BLK struct blk *blk = NULL;
     uint8_t header[HEADER_SIZE];
-    uint64_t size;
-    int fd = open(undo_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    size_t size;
+    bool cut;
 
-    if (fd < 0)
-        return errno == ENOENT ? 0 : err_errno(err, errno, "cannot open %s", undo_path);
-    undo->present = true;
-    if (raw_from_fd(fd, undo_path, (uint64_t)lseek(fd, 0, SEEK_END), false, &blk, err) < 0)
+    if (open_undo(undo_path, file, &blk, err) < 0)
         return -1;
-    if (blk->size < HEADER_SIZE)
+    undo->present = blk != NULL;
+    if (!undo->present)
         return 0;
-    if (blk_read(blk, 0, header, HEADER_SIZE, err) < 0)
+    if (read_header(blk, undo_path, undo, header, &cut, err) < 0)
         return -1;
-    undo->count = le32(header + OFF_COUNT);
-    size = (uint64_t)undo->count * RECORD_SIZE;
-    if (memcmp(header, MAGIC, 16) != 0 || undo->count > MAX_RECORDS ||
-        blk->size != HEADER_SIZE + size)
+    if (cut)
         return 0;
-    records = mem_new(1, (size_t)size, err);
-    if (records == NULL || blk_read(blk, HEADER_SIZE, records, (size_t)size, err) < 0)
+    size = (size_t)undo->count * RECORD_SIZE;
+    if (blk->size != HEADER_SIZE + size)
+        return damaged(undo_path, "records", err);
+    records = mem_new(1, size + 1, err);
+    if (records == NULL || blk_read(blk, HEADER_SIZE, records, size, err) < 0)
         return -1;
-    if (crc_of(records, (size_t)size) != le32(header + OFF_CRC))
-        return 0;
-    if (le64(header + OFF_IMAGE_SIZE) != file->size)
-        return err_set(err, CHR_E_REFUSED, "%s was left for an image of %" PRIu64 " bytes",
-                       undo_path, le64(header + OFF_IMAGE_SIZE));
+    if (crc_of(records, size) != le32(header + OFF_CRC))
+        return damaged(undo_path, "records", err);
+    if (le64(header + OFF_IMAGE_SIZE) != file->size) {
+        (void)err_set(err, CHR_E_REFUSED, "%s was left for an image of %" PRIu64 " bytes",
+                      undo_path, le64(header + OFF_IMAGE_SIZE));
+        return hint_replaced(undo_path, err);
+    }
     undo->records = STEAL(records);
     return 0;
 }
 
 /* Every sector must be as before, or as the interrupted run wanted it. */
-static int check_records(const struct undo *undo, struct blk *file, struct chr_error *err)
+static int check_records(const struct undo *undo, const char *undo_path, struct blk *file,
+                         struct chr_error *err)
 {
     uint8_t sector[OVERLAY_SECTOR];
 
@@ -206,20 +327,31 @@ static int check_records(const struct undo *undo, struct blk *file, struct chr_e
         if (blk_read(file, le64(record), sector, sizeof sector, err) < 0)
             return -1;
         if (memcmp(sector, record + RECORD_BYTES, sizeof sector) != 0 &&
-            crc_of(sector, sizeof sector) != le32(record + RECORD_CRC))
-            return err_set(err, CHR_E_REFUSED, "sector at offset %" PRIu64
-                           " was written by somebody else since", le64(record));
+            crc_of(sector, sizeof sector) != le32(record + RECORD_CRC)) {
+            (void)err_set(err, CHR_E_REFUSED, "sector at offset %" PRIu64
+                          " was written by somebody else since", le64(record));
+            return hint_replaced(undo_path, err);
+        }
     }
     return 0;
 }
 
-/* Put the old sectors onto TARGET, the image itself or an overlay on it. */
+/*
+ * Put the old sectors onto TARGET, the image itself or an overlay on it.  Those
+ * that are there still are left alone: where the disk is full, writing into a hole
+ * of the image would fail.
+ */
 static int apply(const struct undo *undo, struct blk *target, struct chr_error *err)
 {
+    uint8_t sector[OVERLAY_SECTOR];
+
     for (uint32_t i = 0; i < undo->count; i++) {
         const uint8_t *record = undo->records + (size_t)i * RECORD_SIZE;
 
-        if (blk_write(target, le64(record), record + RECORD_BYTES, OVERLAY_SECTOR, err) < 0)
+        if (blk_read(target, le64(record), sector, sizeof sector, err) < 0)
+            return -1;
+        if (memcmp(sector, record + RECORD_BYTES, sizeof sector) != 0 &&
+            blk_write(target, le64(record), record + RECORD_BYTES, OVERLAY_SECTOR, err) < 0)
             return -1;
     }
     return 0;
@@ -229,11 +361,9 @@ static int load_checked(const char *path, const char *undo_path, struct blk *fil
                         struct undo *undo, struct chr_error *err)
 {
     if (load(undo_path, file, undo, err) == 0 &&
-        (undo->records == NULL || check_records(undo, file, err) == 0))
+        (undo->records == NULL || check_records(undo, undo_path, file, err) == 0))
         return 0;
     (void)err_context(err, "%s: a change of it was interrupted, and cannot be taken back", path);
-    if (err->code == CHR_E_REFUSED)
-        (void)err_hint(err, "if the image was replaced since then, remove %s", undo_path);
     free(undo->records);
     undo->records = NULL;
     return -1;
@@ -276,4 +406,16 @@ int undo_view(const char *path, struct blk *file, struct blk **view, struct chr_
         result = apply(&undo, *view, err);
     free(undo.records);
     return result;
+}
+
+int undo_forget(const char *path, struct chr_error *err)
+{
+    AUTO_FREE char *undo_path = undo_path_of(path, err);
+
+    if (undo_path == NULL)
+        return -1;
+    if (unlink(undo_path) == 0 || errno == ENOENT || errno == ENAMETOOLONG)
+        return 0;
+    (void)err_errno(err, errno, "cannot remove the undo file %s of an earlier image", undo_path);
+    return err_hint(err, "remove it before %s is used: it does not belong to it", path);
 }

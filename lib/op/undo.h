@@ -7,21 +7,30 @@
  * removed when the new bytes are on stable storage: that is the commit point.
  *
  * The file, little-endian:
- *     0 16  "chrimg undo 1\n\0\0"
+ *     0 16  "chrimg undo 2\n\0\0"
  *    16  8  size of the image
  *    24  4  number of sectors
- *    28  4  CRC-32 of all that follows
- *    32     for each sector: u64 offset, u32 CRC-32 of its new bytes, 512 old bytes
- * A file that is not whole was cut off while it was written, and then the image
- * was not touched yet.  The new bytes' CRCs tell whether the image is still the
- * one that was left: each sector must be as before or as intended.
+ *    28  4  CRC-32 of all sectors' records
+ *    32  4  CRC-32 of bytes 0 to 31
+ *    36     zeros
+ *   512     for each sector: u64 offset, u32 CRC-32 of its new bytes, 512 old bytes
+ *
+ * The header is written when the records are on stable storage, and the image
+ * when the header is.  So a header of zeros, or none, was cut off while the file
+ * was written, and the image was not touched yet; a header or records that are
+ * wrong are damage, and the image may be torn.  The new bytes' CRCs tell whether
+ * the image is still the one that was left: each sector must be as before or as
+ * intended.
  */
 #ifndef CHRIMG_OP_UNDO_H
 #define CHRIMG_OP_UNDO_H
 
 #include "block/blk.h"
 
-/* CHR_E_REFUSED where no undo file could last: the image at PATH is a device. */
+/*
+ * CHR_E_REFUSED where no undo file could last, or be found again: the image at
+ * PATH is a device, has hard links, or too long a name.
+ */
 int undo_check(const char *path, const struct blk *file, struct chr_error *err);
 
 /*
@@ -38,5 +47,11 @@ int undo_roll_back(const char *path, struct blk *file, bool *done, struct chr_er
  * it was, or NULL when nothing was interrupted.
  */
 int undo_view(const char *path, struct blk *file, struct blk **view, struct chr_error *err);
+
+/*
+ * Another image is at PATH now: remove the undo file of the one before, or the
+ * next run would put old sectors into the new.  Not durable before the folder is.
+ */
+int undo_forget(const char *path, struct chr_error *err);
 
 #endif

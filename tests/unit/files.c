@@ -2,9 +2,13 @@
 #include "op/files.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "base/bytes.h"
+#include "block/lock.h"
+#include "block/raw.h"
 #include "unit.h"
 
 #define FOLDER "out"
@@ -163,6 +167,142 @@ static void test_a_leftover_is_no_obstacle(void **state)
     assert_int_equal(names(), 1);
 }
 
+/* A VM, or this very process, reads what would be replaced. */
+static void test_an_image_in_use_is_not_replaced(void **state)
+{
+    struct output output = {0};
+    struct blk *user;
+    struct chr_error err;
+
+    (void)state;
+    write_file(NAME, "old", 3);
+    assert_done(raw_open(NAME, RAW_READ, &user, &err), &err);
+    assert_refused(output_check(NAME, true, &err), &err, CHR_E_BUSY, "in use");
+    assert_refused(output_begin(NAME, 3, true, &output, &err), &err, CHR_E_BUSY, "in use");
+    assert_null(output.blk);
+    blk_cleanup(&user);
+    output = begin(NAME, 3, true);
+    assert_refused(raw_open(NAME, RAW_READ, &user, &err), &err, CHR_E_BUSY, "in use");
+    assert_refused(output_check(NAME, true, &err), &err, CHR_E_BUSY, "in use");
+    output_discard(&output);
+    assert_done(raw_open(NAME, RAW_READ, &user, &err), &err);
+    blk_cleanup(&user);
+    expect_contents(NAME, "old");
+}
+
+/* It came after the beginning, and a VM has it already. */
+static void test_what_came_meanwhile_and_is_in_use_is_not_replaced(void **state)
+{
+    struct output output = begin(NAME, 3, true);
+    struct blk *user;
+    struct chr_error err;
+
+    (void)state;
+    write_file(NAME, "theirs", 6);
+    assert_done(raw_open(NAME, RAW_WRITE, &user, &err), &err);
+    assert_refused(output_publish(&output, &err), &err, CHR_E_BUSY, "in use");
+    blk_cleanup(&user);
+    assert_int_equal(names(), 1);
+    expect_contents(NAME, "theirs");
+}
+
+/* The temporary name is another run's that is alive: it stays. */
+static void test_a_temporary_name_in_use(void **state)
+{
+    struct output output;
+    struct chr_error err;
+    int fd;
+
+    (void)state;
+    write_file(NAME, "old", 3);
+    write_file(HIDDEN, "another run's", 13);
+    fd = open(HIDDEN, O_RDWR | O_CLOEXEC);
+    assert_done(lock_image(fd, true, HIDDEN, &err), &err);
+    output = begin(NAME, 3, true);
+    assert_refused(output_publish(&output, &err), &err, CHR_E_BUSY, HIDDEN);
+    (void)close(fd);
+    expect_contents(NAME, "old");
+    expect_contents(HIDDEN, "another run's");
+}
+
+static void test_the_undo_file_of_the_old_image_goes(void **state)
+{
+    struct output output;
+    struct chr_error err;
+
+    (void)state;
+    write_file(NAME, "old", 3);
+    write_file(FOLDER "/.a.img.chrimg-undo", "undo", 4);
+    output = begin(NAME, 3, true);
+    output_discard(&output);
+    assert_int_equal(names(), 2);
+    output = begin(NAME, 3, true);
+    assert_done(output_publish(&output, &err), &err);
+    assert_int_equal(names(), 1);
+}
+
+static void test_an_output_takes_the_mode_of_its_input(void **state)
+{
+    static const mode_t modes[][2] = {{0600, 0600}, {0644, 0644}, {0666, 0644},
+                                      {0440, 0640}, {0755, 0644}, {04777, 0644}};
+    mode_t mask = umask(022);
+
+    (void)state;
+    write_file(FOLDER "/input", "in", 2);
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        struct output output = begin(NAME, 3, true);
+        struct chr_error err;
+        struct stat st;
+
+        assert_int_equal(chmod(FOLDER "/input", modes[i][0]), 0);
+        assert_done(output_take_mode(&output, FOLDER "/input", &err), &err);
+        assert_done(output_publish(&output, &err), &err);
+        assert_int_equal(stat(NAME, &st), 0);
+        assert_int_equal(st.st_mode & 07777, modes[i][1]);
+    }
+    (void)umask(mask);
+}
+
+/* A file that another program has made beside. */
+static void test_an_adopted_output(void **state)
+{
+    struct output output = {0};
+    struct chr_error err;
+    char *folder = private_folder_new(NAME, &err);
+    char made[64];
+    struct stat st;
+
+    (void)state;
+    assert_non_null(folder);
+    assert_int_equal(stat(folder, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0700);
+    (void)snprintf(made, sizeof made, "%s/made", folder);
+    write_file(made, "made", 4);
+    assert_done(output_adopt(made, NAME, false, &output, &err), &err);
+    assert_int_equal(output.blk->size, 4);
+    assert_done(output_publish(&output, &err), &err);
+    expect_contents(NAME, "made");
+    write_file(made, "again", 5);
+    assert_refused(output_adopt(made, NAME, false, &output, &err), &err, CHR_E_EXISTS, NAME);
+    assert_done(output_adopt(made, NAME, true, &output, &err), &err);
+    assert_done(output_publish(&output, &err), &err);
+    expect_contents(NAME, "again");
+    assert_int_equal(rmdir(folder), 0);
+    free(folder);
+}
+
+static void test_renaming_replaces_nothing(void **state)
+{
+    (void)state;
+    write_file(NAME, "old", 3);
+    write_file(FOLDER "/b", "new", 3);
+    assert_int_equal(rename_to_free_name(AT_FDCWD, FOLDER "/b", AT_FDCWD, NAME), -1);
+    assert_int_equal(errno, EEXIST);
+    expect_contents(NAME, "old");
+    assert_int_equal(rename_to_free_name(AT_FDCWD, FOLDER "/b", AT_FDCWD, FOLDER "/c"), 0);
+    assert_int_equal(names(), 2);
+}
+
 static void test_places_where_no_file_can_be(void **state)
 {
     struct output output = {0};
@@ -234,6 +374,13 @@ int main(void)
         with_empty_folder(test_a_name_that_is_taken_meanwhile_is_not_replaced),
         with_empty_folder(test_force_replaces_the_old_one_at_the_end_only),
         with_empty_folder(test_a_leftover_is_no_obstacle),
+        with_empty_folder(test_an_image_in_use_is_not_replaced),
+        with_empty_folder(test_what_came_meanwhile_and_is_in_use_is_not_replaced),
+        with_empty_folder(test_a_temporary_name_in_use),
+        with_empty_folder(test_the_undo_file_of_the_old_image_goes),
+        with_empty_folder(test_an_output_takes_the_mode_of_its_input),
+        with_empty_folder(test_an_adopted_output),
+        with_empty_folder(test_renaming_replaces_nothing),
         with_empty_folder(test_places_where_no_file_can_be),
         with_empty_folder(test_a_size_that_no_file_can_have),
         with_empty_folder(test_the_folder_disappears),

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "base/bytes.h"
 #include "block/overlay.h"
@@ -15,6 +16,7 @@
 #define IMAGE "chr.img"
 #define UNDO ".chr.img.chrimg-undo"
 #define SIZE 65536
+#define HEADER 512
 #define RECORD (8 + 4 + 512)
 
 /* The image: its name is on the disk for the undo file's sake, its bytes are in memory. */
@@ -326,7 +328,21 @@ static void test_a_device_is_refused(void **state)
 
 /* ---- undo files that do not fit ---- */
 
-/* An undo file that is not whole was cut off while it was written: the image is the old one. */
+static void expect_dropped(struct fixture *f, const uint8_t *bytes, size_t len)
+{
+    struct blk *view;
+    struct chr_error err;
+
+    write_file(UNDO, bytes, len);
+    assert_int_equal(chmod(UNDO, 0600), 0);
+    assert_done(undo_view(IMAGE, &f->file->blk, &view, &err), &err);
+    assert_null(view);
+    assert_false(roll_back(f));
+    assert_false(undo_exists());
+    expect_bytes(f, f->before);
+}
+
+/* Without its header an undo file was cut off while it was written: the image is the old one. */
 static void test_an_undo_file_that_is_not_whole_is_dropped(void **state)
 {
     size_t whole;
@@ -336,41 +352,20 @@ static void test_an_undo_file_that_is_not_whole_is_dropped(void **state)
     (void)state;
     interrupt(f, 0);
     bytes = read_file(UNDO, &whole);
-    assert_int_equal(whole, 32 + 7 * RECORD);
-    for (size_t len = 0; len < whole; len += len < 40 ? 1 : 211) {
-        struct blk *view;
-        struct chr_error err;
-
-        write_file(UNDO, bytes, len);
-        assert_done(undo_view(IMAGE, &f->file->blk, &view, &err), &err);
-        assert_null(view);
-        assert_false(roll_back(f));
-        assert_false(undo_exists());
-    }
-    /* Torn: whole in length, but some of its sectors never came to the disk. */
-    for (size_t at = 32; at < whole; at += 512) {
-        uint8_t *torn = malloc(whole);
-
-        assert_non_null(torn);
-        memcpy(torn, bytes, whole);
-        memset(torn + at, 0, min_u64(512, whole - at));
-        write_file(UNDO, torn, whole);
-        assert_false(roll_back(f));
-        assert_false(undo_exists());
-        free(torn);
-    }
-    write_file(UNDO, bytes, whole - 1);
-    bytes[0] ^= 1;
-    write_file(UNDO, bytes, whole);
-    assert_false(roll_back(f));
-    expect_bytes(f, f->before);
+    assert_int_equal(whole, HEADER + 7 * RECORD);
+    for (size_t len = 0; len < HEADER; len += 73)
+        expect_dropped(f, bytes, len);
+    memset(bytes, 0, HEADER);
+    for (size_t len = HEADER; len <= whole; len += 211)
+        expect_dropped(f, bytes, len);
+    expect_dropped(f, bytes, whole);
     assert_int_equal(f->file->log_count, 0);
     free(bytes);
     fixture_free(f);
 }
 
 /* Neither way of reading an interrupted change goes on; the file stays, the image too. */
-static void refuse(struct fixture *f, const char *text)
+static void refuse_as(struct fixture *f, enum chr_code code, const char *text)
 {
     uint8_t bytes[SIZE];
     struct blk *view = NULL;
@@ -379,15 +374,147 @@ static void refuse(struct fixture *f, const char *text)
 
     memcpy(bytes, f->file->bytes, SIZE);
     memory_reset(f->file);
-    assert_refused(undo_roll_back(IMAGE, &f->file->blk, &done, &err), &err, CHR_E_REFUSED, text);
+    assert_refused(undo_roll_back(IMAGE, &f->file->blk, &done, &err), &err, code, text);
     assert_non_null(strstr(err.message, IMAGE ": a change of it was interrupted"));
     assert_non_null(strstr(err.hint, UNDO));
     assert_false(done);
-    assert_refused(undo_view(IMAGE, &f->file->blk, &view, &err), &err, CHR_E_REFUSED, text);
+    assert_refused(undo_view(IMAGE, &f->file->blk, &view, &err), &err, code, text);
     assert_null(view);
     assert_true(undo_exists());
     assert_memory_equal(f->file->bytes, bytes, SIZE);
     assert_int_equal(f->file->log_count, 0);
+}
+
+static void refuse(struct fixture *f, const char *text)
+{
+    refuse_as(f, CHR_E_REFUSED, text);
+}
+
+/* A header says that all was there, so the image may be torn: it is not taken as it is. */
+static void test_a_damaged_undo_file_is_kept(void **state)
+{
+    static const char text[] = "are not what was written";
+    size_t whole;
+    uint8_t *bytes;
+    struct fixture *f = fixture_new();
+
+    (void)state;
+    interrupt(f, 3);
+    bytes = read_file(UNDO, &whole);
+    for (size_t at = 0; at < whole; at += at < 36 ? 1 : 499) {
+        if (at >= 36 && at < HEADER)
+            at = HEADER;
+        bytes[at] ^= 1;
+        write_file(UNDO, bytes, whole);
+        refuse_as(f, CHR_E_DAMAGED, text);
+        bytes[at] ^= 1;
+    }
+    for (size_t len = HEADER; len < whole; len += 211) {
+        (void)unlink(UNDO);
+        write_file(UNDO, bytes, len);
+        assert_int_equal(chmod(UNDO, 0600), 0);
+        refuse_as(f, CHR_E_DAMAGED, text);
+    }
+    write_file(UNDO, bytes, whole);
+    assert_true(roll_back(f));
+    expect_bytes(f, f->before);
+    free(bytes);
+    fixture_free(f);
+}
+
+/* What is not ours is not written into the image, nor waited for. */
+static void test_an_undo_file_of_a_stranger(void **state)
+{
+    struct fixture *f = fixture_new();
+
+    (void)state;
+    interrupt(f, 3);
+    assert_int_equal(chmod(UNDO, 0620), 0);
+    refuse(f, "can be written by others");
+    assert_int_equal(chmod(UNDO, 0602), 0);
+    refuse(f, "can be written by others");
+    assert_int_equal(chmod(UNDO, 0600), 0);
+    if (geteuid() == 0) {
+        assert_int_equal(chown(UNDO, 12345, 0), 0);
+        refuse(f, "belongs to neither you nor the image's owner");
+        assert_int_equal(chown(IMAGE, 12345, 0), 0);
+    }
+    assert_true(roll_back(f));
+    assert_int_equal(symlink(IMAGE, UNDO), 0);
+    refuse(f, "is not a regular file");
+    assert_int_equal(unlink(UNDO), 0);
+    assert_int_equal(mkfifo(UNDO, 0600), 0);
+    refuse(f, "is not a regular file");
+    assert_int_equal(unlink(UNDO), 0);
+    fixture_free(f);
+}
+
+/* By its other name the undo file would not be found. */
+static void test_a_hard_link_is_refused(void **state)
+{
+    struct fixture *f = fixture_new();
+    struct chr_error err;
+
+    (void)state;
+    (void)unlink("second.img");
+    assert_int_equal(link(IMAGE, "second.img"), 0);
+    assert_refused(commit(f, &err), &err, CHR_E_REFUSED, "has 2 hard links");
+    assert_int_equal(f->file->log_count, 0);
+    assert_false(undo_exists());
+    assert_int_equal(unlink("second.img"), 0);
+    assert_done(commit(f, &err), &err);
+    fixture_free(f);
+}
+
+/* There is none beside a name so long, and none can be made. */
+static void test_a_long_name(void **state)
+{
+    struct fixture *f = fixture_new();
+    char name[251] = "";
+    struct blk *view;
+    struct chr_error err;
+    bool done = true;
+
+    (void)state;
+    memset(name, 'n', sizeof name - 1);
+    assert_int_equal(rename(IMAGE, name), 0);
+    assert_done(undo_view(name, &f->file->blk, &view, &err), &err);
+    assert_null(view);
+    assert_done(undo_roll_back(name, &f->file->blk, &done, &err), &err);
+    assert_false(done);
+    assert_done(undo_forget(name, &err), &err);
+    assert_refused(undo_commit(name, &f->file->blk, f->overlay, &err), &err, CHR_E_REFUSED,
+                   "its name is too long");
+    assert_int_equal(f->file->log_count, 0);
+    assert_int_equal(unlink(name), 0);
+    fixture_free(f);
+}
+
+/* Sectors that are as before are not written: on a full disk that could fail. */
+static void test_the_way_back_writes_only_what_differs(void **state)
+{
+    struct fixture *f = fixture_new();
+
+    (void)state;
+    interrupt(f, 1); /* the last sector only */
+    assert_true(roll_back(f));
+    assert_int_equal(f->file->log_count, 1);
+    assert_int_equal(f->file->log[0].off, 127 * 512);
+    fixture_free(f);
+}
+
+static void test_forgetting(void **state)
+{
+    struct fixture *f = fixture_new();
+    struct chr_error err;
+
+    (void)state;
+    assert_done(undo_forget(IMAGE, &err), &err);
+    interrupt(f, 3);
+    assert_done(undo_forget(IMAGE, &err), &err);
+    assert_false(undo_exists());
+    assert_false(roll_back(f));
+    fixture_free(f);
 }
 
 static void test_an_image_of_another_size(void **state)
@@ -470,6 +597,12 @@ int main(void)
         cmocka_unit_test(test_an_undo_file_that_cannot_be_written),
         cmocka_unit_test(test_a_device_is_refused),
         cmocka_unit_test(test_an_undo_file_that_is_not_whole_is_dropped),
+        cmocka_unit_test(test_a_damaged_undo_file_is_kept),
+        cmocka_unit_test(test_an_undo_file_of_a_stranger),
+        cmocka_unit_test(test_a_hard_link_is_refused),
+        cmocka_unit_test(test_a_long_name),
+        cmocka_unit_test(test_the_way_back_writes_only_what_differs),
+        cmocka_unit_test(test_forgetting),
         cmocka_unit_test(test_an_image_of_another_size),
         cmocka_unit_test(test_a_sector_that_changed_since),
         cmocka_unit_test(test_a_commit_does_not_remove_an_undo_file_it_did_not_make),
