@@ -353,6 +353,9 @@ int chr_extract(struct chr_image *image, const struct chr_extract_options *optio
     }
     if (options->raw != NULL && output_check(options->raw, options->force, err) < 0)
         return -1;
+    /* A zip's CRC is known at its end only, and nothing may be extracted from a damaged one. */
+    if (image_verify(image, err) < 0)
+        return -1;
     if (options->folder != NULL && extract_files(&x) < 0)
         return -1;
     return options->raw != NULL ? extract_raw(&x) : 0;
