@@ -65,7 +65,8 @@ static int print_list_text(const char *path, const struct chr_snapshot *list, si
         (void)snprintf(date, sizeof date, "-");
         if (localtime_r(&time, &tm) != NULL)
             (void)strftime(date, sizeof date, "%Y-%m-%d %H:%M:%S", &tm);
-        ui_out("%-4s %-32s %-19s %10s %10s\n", list[i].id, list[i].tag, date,
+        ui_out("%-4s %s%*s %-19s %10s %10s\n", list[i].id, list[i].tag,
+               (int)ui_padding(list[i].tag, 32), "", date,
                list[i].vm_state_size > 0 ? ui_size(list[i].vm_state_size, vm) : "-",
                ui_size(list[i].exclusive, exclusive));
     }

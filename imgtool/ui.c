@@ -157,6 +157,15 @@ void ui_colour(enum colour colour, const char *format, ...)
         (void)fputs("\033[0m", stdout);
 }
 
+unsigned ui_padding(const char *text, unsigned width)
+{
+    unsigned characters = 0;
+
+    for (; *text != '\0'; text++)
+        characters += (*text & 0xC0) != 0x80; /* UTF-8's continuation bytes take no room */
+    return characters < width ? width - characters : 0;
+}
+
 void ui_wrapped(unsigned indent, const char *text)
 {
     unsigned column = indent;

@@ -25,6 +25,9 @@ void ui_hint(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void ui_out(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void ui_colour(enum colour colour, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* How many blanks fill TEXT up to WIDTH characters; 0 when it is longer. */
+unsigned ui_padding(const char *text, unsigned width);
+
 /* A paragraph whose first line starts at column INDENT (it is there already); wraps on a terminal. */
 void ui_wrapped(unsigned indent, const char *text);
 

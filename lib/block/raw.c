@@ -180,9 +180,10 @@ int raw_open(const char *path, enum raw_mode mode, struct blk **out, struct chr_
 
     if (fd < 0)
         return err_errno(err, errno, "cannot open %s", path);
-    if (size_of(fd, path, &size, err) < 0)
-        return -1;
+    /* Asked before the lock, the size could be that of before another's change. */
     if (mode != RAW_READ_UNLOCKED && lock_image(fd, writable, path, err) < 0)
+        return -1;
+    if (size_of(fd, path, &size, err) < 0)
         return -1;
     handed = fd;
     fd = -1;

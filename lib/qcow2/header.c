@@ -384,5 +384,6 @@ int header_update(const struct host_file *file, const struct header *h, struct c
 
 bool qcow2_probe(const uint8_t *head, size_t len)
 {
-    return len >= 8 && be32(head + HEADER_MAGIC) == QCOW2_MAGIC && be32(head + HEADER_VERSION) >= 2;
+    /* Any version: what is not known is refused by name, never taken for a raw disk. */
+    return len >= 8 && be32(head + HEADER_MAGIC) == QCOW2_MAGIC;
 }
