@@ -5,7 +5,7 @@
  *   POWERCUT_DIR=FOLDER   what to watch
  *   POWERCUT_LOG=FILE     where to log (see log.h); must lie outside the folder
  *   FAULT_AT=K            the K-th step (from 1) is not done but fails ...
- *   FAULT=EIO|ENOSPC|KILL ... with that error, or the process is killed there
+ *   FAULT=EIO|ENOSPC|KILL|STOP ... with that error, or the process is killed or stopped there
  *   FAULT_LASTING=1       every later step fails as well: the disk is gone
  *
  * A step is one successful call that changes contents or names, or makes them
@@ -39,6 +39,9 @@
 #include <unistd.h>
 
 #include "log.h"
+
+/* Beside errno numbers. */
+enum { FAULT_KILL = -1, FAULT_STOP = -2 };
 
 #define EXIT_UNRECORDABLE 99
 #define PIECE (1 << 20)
@@ -232,7 +235,11 @@ static bool fault_is_due(void)
     if (state.fault_at == 0 || number < state.fault_at ||
         (number > state.fault_at && !state.fault_lasts))
         return false;
-    if (state.fault < 0) {
+    if (state.fault == FAULT_STOP) {
+        kill(getpid(), SIGSTOP); /* until somebody continues it: then all is as if nothing were */
+        return false;
+    }
+    if (state.fault == FAULT_KILL) {
         kill(getpid(), SIGKILL);
         pause();
     }
@@ -296,8 +303,10 @@ static int fault_by_name(const char *name)
     if (strcmp(name, "ENOSPC") == 0)
         return ENOSPC;
     if (strcmp(name, "KILL") == 0)
-        return -1;
-    give_up("FAULT=%s is none of EIO, ENOSPC, KILL", name);
+        return FAULT_KILL;
+    if (strcmp(name, "STOP") == 0)
+        return FAULT_STOP;
+    give_up("FAULT=%s is none of EIO, ENOSPC, KILL, STOP", name);
 }
 
 __attribute__((constructor)) static void recorder_start(void)
