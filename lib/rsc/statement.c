@@ -1,0 +1,413 @@
+/* From units to statements. */
+#include "rsc/statement.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "rsc/menus.h"
+
+/* One for each thing that is open, as in the scanner, and the script itself. */
+struct frame {
+    char kind;       /* 0 for the script, else as in struct rsc_open */
+    bool commands;   /* holds statements; else a string, an array or an expression */
+    bool runs;
+    bool in_word;
+    size_t first;    /* index of its first word */
+    char menu[RSC_PATH_MAX]; /* the current one; of what holds no statements: for brackets in it */
+    struct rsc_selection selection; /* of the first [find] in it */
+};
+
+struct rsc_parser {
+    const char *text;
+    rsc_statement_fn *each;
+    void *context;
+    struct frame frames[RSC_DEPTH_MAX + 1];
+    size_t depth; /* index of the innermost */
+    struct rsc_word words[RSC_WORDS_MAX];
+    size_t count;
+    size_t end;   /* of the last unit */
+};
+
+/* ---- paths ---- */
+
+/* Where a path ends: what many menus know, and single commands that matter here. */
+static const char *const verbs[] = {
+    "add",      "check-for-updates", "clear",   "comment",  "disable", "downgrade",
+    "edit",     "enable",  "export", "find",    "flush",    "get",     "import",
+    "install",  "load",    "monitor", "move",   "print",    "reboot",  "release",
+    "remove",   "renew",   "reset",  "reset-configuration", "reset-counters", "run",
+    "save",     "send",    "set",    "shutdown", "unset",   "upgrade",
+};
+
+/* No menu is deeper. */
+#define PATH_WORDS_MAX 16
+
+static bool is_verb(const char *word, size_t len)
+{
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
+        if ((len >= 3 || strlen(verbs[i]) == len) && strncmp(verbs[i], word, len) == 0 &&
+            strlen(verbs[i]) >= len)
+            return true;
+    return false;
+}
+
+static void path_append(char *path, const char *word, size_t len)
+{
+    size_t used = strlen(path);
+
+    if (used + len + 2 > RSC_PATH_MAX)
+        return;
+    if (used > 0)
+        path[used++] = ' ';
+    memcpy(path + used, word, len);
+    path[used + len] = '\0';
+}
+
+static void path_up(char *path)
+{
+    char *blank = strrchr(path, ' ');
+
+    *(blank != NULL ? blank : path) = '\0';
+}
+
+/* Add the parts of "ip/address/add" to PATH; true when the last one is a verb. */
+static bool path_add_word(char *path, const char *word, size_t len)
+{
+    bool verb = false;
+
+    while (len > 0) {
+        const char *slash = memchr(word, '/', len);
+        size_t part = slash != NULL ? (size_t)(slash - word) : len;
+
+        if (part == 2 && memcmp(word, "..", 2) == 0)
+            path_up(path);
+        else if (part > 0)
+            path_append(path, word, part);
+        verb = part > 0 && path[0] != '\0' && is_verb(word, part);
+        len -= part + (slash != NULL);
+        word += part + (slash != NULL);
+    }
+    return verb;
+}
+
+/* Whether WORD at the top, where PATH is empty, is a command such as "/import". */
+static bool is_top_command(const char *path, const char *word, size_t len)
+{
+    size_t slash = len > 0 && word[0] == '/';
+
+    return path[0] == '\0' && rsc_name_kind(word + slash, len - slash) == RSC_NAME_COMMAND;
+}
+
+/*
+ * The path of the words so far, from the frame's menu on.  Returns the index of the
+ * first word behind it; *VERB says whether it ended in a verb.
+ */
+static size_t find_path(const struct rsc_parser *parser, const struct frame *frame, size_t count,
+                        char *path, bool *verb)
+{
+    const struct rsc_word *words = parser->words + frame->first;
+    size_t i;
+
+    *verb = false;
+    memcpy(path, frame->menu, RSC_PATH_MAX);
+    for (i = 0; i < count && i < PATH_WORDS_MAX && !*verb; i++) {
+        const char *word = parser->text + words[i].off;
+
+        if (words[i].has_key || !words[i].literal || word[0] == '"' || word[0] == ':')
+            break;
+        if (i == 0 && word[0] == '/')
+            path[0] = '\0';
+        *verb = is_top_command(path, word, words[i].len) ||
+                path_add_word(path, word, words[i].len);
+    }
+    return i;
+}
+
+bool rsc_path_is(const char *path, const char *command)
+{
+    for (;;) {
+        size_t given = strcspn(path, " ");
+        size_t wanted = strcspn(command, " ");
+
+        if (given > wanted || strncmp(path, command, given) != 0 || (given < wanted && given < 3))
+            return false;
+        path += given;
+        command += wanted;
+        if (*path == '\0' || *command == '\0')
+            return *path == *command;
+        path++;
+        command++;
+    }
+}
+
+/* ---- statements ---- */
+
+static bool span_is(const char *text, size_t off, size_t len, const char *word)
+{
+    return strlen(word) == len && memcmp(text + off, word, len) == 0;
+}
+
+/* What the words of "find [where] name=x" select. */
+static struct rsc_selection selection_of(const struct rsc_parser *parser,
+                                         const struct rsc_word *words, size_t count)
+{
+    struct rsc_selection selection = {.kind = RSC_SELECT_ALL};
+    size_t i = 1;
+    const char *word;
+    size_t name = strlen("name");
+    size_t sign;
+
+    if (i < count && span_is(parser->text, words[i].off, words[i].len, "where"))
+        i++;
+    if (i == count)
+        return selection;
+    selection.kind = RSC_SELECT_UNKNOWN;
+    word = parser->text + words[i].off;
+    if (i + 1 != count || !words[i].literal || words[i].len < name + 2 ||
+        memcmp(word, "name", name) != 0)
+        return selection;
+    sign = word[name] == '!' && word[name + 1] == '=' ? 2 : 1;
+    selection.value.off = words[i].off + name + sign;
+    selection.value.len = words[i].len - name - sign;
+    if (word[name] == '=')
+        selection.kind = RSC_SELECT_EQUAL;
+    else if (sign == 2)
+        selection.kind = RSC_SELECT_NOT_EQUAL;
+    else if (word[name] == '~')
+        selection.kind = RSC_SELECT_MATCH;
+    return selection;
+}
+
+/* Whether what the whole statement names may be a menu; an unknown one with a slash may be new. */
+static bool is_menu(const struct rsc_statement *statement)
+{
+    return !statement->at_root || statement->text[statement->words[0].off] == '/' ||
+           rsc_name_kind(statement->path, strcspn(statement->path, " ")) == RSC_NAME_MENU;
+}
+
+/* The statement of the innermost frame is complete: report it, and begin the next. */
+static int finish(struct rsc_parser *parser, struct chr_error *err)
+{
+    struct frame *frame = &parser->frames[parser->depth];
+    size_t count = parser->count - frame->first;
+    struct rsc_statement statement = {
+        .text = parser->text, .words = parser->words + frame->first, .count = count,
+        .at_root = frame->menu[0] == '\0', .runs = frame->runs};
+    bool verb;
+    int result;
+
+    frame->in_word = false;
+    if (count == 0)
+        return 0;
+    statement.arguments = find_path(parser, frame, count, statement.path, &verb);
+    if (frame->kind == '[' && frame->selection.kind == RSC_SELECT_NOTHING &&
+        statement.arguments > 0 &&
+        rsc_path_is(strrchr(statement.path, ' ') != NULL ? strrchr(statement.path, ' ') + 1
+                                                         : statement.path, "find"))
+        frame->selection = selection_of(parser, statement.words + statement.arguments - 1,
+                                        count - statement.arguments + 1);
+    result = parser->each(&statement, parser->context, err);
+    if (!verb && statement.arguments == count && is_menu(&statement))
+        memcpy(frame->menu, statement.path, RSC_PATH_MAX);
+    parser->count = frame->first;
+    return result;
+}
+
+/* ---- words ---- */
+
+static struct rsc_word *current_word(struct rsc_parser *parser)
+{
+    struct frame *frame = &parser->frames[parser->depth];
+
+    return frame->in_word && parser->count > frame->first ? &parser->words[parser->count - 1]
+                                                          : NULL;
+}
+
+static void begin_word(struct rsc_parser *parser, size_t off)
+{
+    struct frame *frame = &parser->frames[parser->depth];
+
+    if (frame->in_word)
+        return;
+    frame->in_word = true;
+    if (parser->count < RSC_WORDS_MAX)
+        parser->words[parser->count++] = (struct rsc_word){.off = off, .literal = true};
+}
+
+static void grow_word(struct rsc_parser *parser, const struct rsc_unit *unit)
+{
+    struct rsc_word *word;
+    char c = parser->text[unit->off];
+
+    begin_word(parser, unit->off);
+    word = current_word(parser);
+    if (word == NULL)
+        return;
+    if (c == '=' && unit->kind == RSC_BARE && !word->has_key && word->literal &&
+        unit->off > word->off && strchr("!<>", parser->text[unit->off - 1]) == NULL) {
+        word->has_key = true;
+        word->key_len = unit->off - word->off;
+    }
+    if (c == '$' && unit->kind == RSC_BARE)
+        word->literal = false;
+    word->len = unit->off + unit->len - word->off;
+}
+
+/* ---- what opens and closes ---- */
+
+static bool key_is(const struct rsc_parser *parser, const struct rsc_word *word,
+                   const char *const *keys, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (span_is(parser->text, word->off, word->key_len, keys[i]))
+            return true;
+    return false;
+}
+
+/* Whether the frame's statement begins with the command NAME of the language. */
+static bool command_is(const struct rsc_parser *parser, const struct frame *frame,
+                       const char *name)
+{
+    const struct rsc_word *word = &parser->words[frame->first];
+    size_t colon = parser->text[word->off] == ':';
+
+    return span_is(parser->text, word->off + colon, word->len - colon, name);
+}
+
+/* Whether the brace that opens in WORD holds commands, and when they run. */
+static void classify_braces(const struct rsc_parser *parser, const struct frame *outer,
+                            const struct rsc_word *word, struct frame *inner)
+{
+    static const char *const now[] = {"do", "else", "on-error", "in", "command"};
+    static const char *const later[] = {"source",    "on-event",    "script",       "on-up",
+                                        "on-down",   "up-script",   "down-script",  "on-login",
+                                        "on-logout", "lease-script", "action-script"};
+    bool loop = command_is(parser, outer, "foreach");
+
+    if (!word->has_key) {
+        inner->commands = word == &parser->words[outer->first] || command_is(parser, outer, "do") ||
+                          command_is(parser, outer, "execute") ||
+                          command_is(parser, outer, "onerror");
+    } else if (key_is(parser, word, now, loop ? 3 : sizeof now / sizeof now[0])) {
+        inner->commands = true;
+        inner->runs = outer->runs && !command_is(parser, outer, "global") &&
+                      !command_is(parser, outer, "local");
+    } else if (key_is(parser, word, later, sizeof later / sizeof later[0])) {
+        inner->commands = true;
+        inner->runs = false;
+        inner->menu[0] = '\0';
+    }
+}
+
+static void open_frame(struct rsc_parser *parser, char kind, size_t off)
+{
+    struct frame *outer = &parser->frames[parser->depth];
+    struct frame *inner = outer + 1;
+    struct rsc_word *word = NULL;
+    bool verb;
+
+    if (outer->commands) {
+        begin_word(parser, off);
+        word = current_word(parser);
+    }
+    *inner = (struct frame){.kind = kind, .runs = outer->runs};
+    memcpy(inner->menu, outer->menu, RSC_PATH_MAX);
+    if (outer->commands) {
+        (void)find_path(parser, outer, parser->count - outer->first, inner->menu, &verb);
+        /* "/ip address set [find]": the bracket is in the menu, not in the command. */
+        if (verb)
+            path_up(inner->menu);
+    }
+    if (kind == '[') {
+        inner->commands = true;
+    } else if (kind == '{' && word != NULL && (word->has_key || word->len == 0)) {
+        classify_braces(parser, outer, word, inner);
+    }
+    if (word != NULL && kind != '"')
+        word->literal = false;
+    parser->depth++;
+    inner->first = parser->count;
+}
+
+/* What ended with the last unit: its last statement, and the word around it goes on. */
+static int close_frame(struct rsc_parser *parser, struct chr_error *err)
+{
+    struct frame *inner = &parser->frames[parser->depth];
+    struct frame *outer = inner - 1;
+    struct rsc_word *word;
+
+    if (inner->commands && finish(parser, err) < 0)
+        return -1;
+    parser->count = inner->first;
+    parser->depth--;
+    if (!outer->commands)
+        return 0;
+    word = current_word(parser);
+    if (word == NULL)
+        return 0;
+    word->len = parser->end - word->off;
+    if (inner->kind == '[')
+        word->selection = inner->selection;
+    return 0;
+}
+
+int rsc_parser_take(struct rsc_parser *parser, const struct rsc_unit *unit,
+                    const struct rsc_scanner *scanner, struct chr_error *err)
+{
+    struct frame *frame = &parser->frames[parser->depth];
+
+    parser->end = unit->off + unit->len;
+    if (scanner->depth > parser->depth) {
+        open_frame(parser, scanner->open[scanner->depth - 1].kind, unit->off);
+        return 0;
+    }
+    if (scanner->depth < parser->depth) {
+        while (scanner->depth < parser->depth)
+            if (close_frame(parser, err) < 0)
+                return -1;
+        return 0;
+    }
+    if (!frame->commands)
+        return 0;
+    switch (unit->kind) {
+    case RSC_SEPARATOR:
+        return finish(parser, err);
+    case RSC_BLANK:
+    case RSC_CONTINUATION:
+    case RSC_COMMENT:
+        frame->in_word = false;
+        return 0;
+    case RSC_TOO_DEEP:
+        return 0;
+    default:
+        grow_word(parser, unit);
+        return 0;
+    }
+}
+
+int rsc_parser_end(struct rsc_parser *parser, struct chr_error *err)
+{
+    while (parser->depth > 0)
+        if (close_frame(parser, err) < 0)
+            return -1;
+    return finish(parser, err);
+}
+
+struct rsc_parser *rsc_parser_new(const char *text, rsc_statement_fn *each, void *context,
+                                  struct chr_error *err)
+{
+    struct rsc_parser *parser = mem_new(1, sizeof *parser, err);
+
+    if (parser == NULL)
+        return NULL;
+    parser->text = text;
+    parser->each = each;
+    parser->context = context;
+    parser->frames[0] = (struct frame){.commands = true, .runs = true};
+    return parser;
+}
+
+void rsc_parser_free(struct rsc_parser *parser)
+{
+    free(parser);
+}

@@ -1,0 +1,99 @@
+/* Text as it comes from editors, and as RouterOS should get it. */
+#include "rsc/text.h"
+
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/utf.h"
+
+static const char bom[3] = "\xEF\xBB\xBF";
+
+int rsc_text_normalise(const char *text, size_t len, struct secret *out,
+                       struct rsc_text_changes *changes, struct chr_error *err)
+{
+    size_t line = 1;
+    size_t from = 0;
+
+    *changes = (struct rsc_text_changes){.bom = len >= 3 && memcmp(text, bom, 3) == 0};
+    if (changes->bom)
+        from = 3;
+    while (from < len) {
+        const char *newline = memchr(text + from, '\n', len - from);
+        size_t end = newline != NULL ? (size_t)(newline - text) : len;
+        bool crlf = newline != NULL && end > from && text[end - 1] == '\r';
+
+        if (crlf && changes->crlf_lines++ == 0)
+            changes->first_crlf_line = line;
+        if (secret_append(out, text + from, end - from - crlf, err) < 0 ||
+            (newline != NULL && secret_append(out, "\n", 1, err) < 0))
+            return -1;
+        from = end + 1;
+        line++;
+    }
+    return 0;
+}
+
+/* How long the character at P is, of LEN bytes at least 1; 0 when it is not sound UTF-8. */
+static size_t character_length(const char *p, size_t len)
+{
+    uint8_t lead = (uint8_t)p[0];
+    size_t length = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+    char character[5] = {0};
+    uint16_t units[2];
+
+    if (length == 1)
+        return 1;
+    if (length > len)
+        return 0;
+    memcpy(character, p, length);
+    /* A lead byte that says more or less than LENGTH leaves a rest that is not sound. */
+    return utf8_to_utf16(character, units, 2) == (length == 4 ? 2 : 1) ? length : 0;
+}
+
+size_t rsc_text_unsound(const char *text, size_t len, const char **why)
+{
+    static const char nul[] = "a NUL byte";
+    static const char utf16[] = "not UTF-8, but UTF-16 as some editors of Windows write it";
+    static const char other[] = "not UTF-8";
+
+    *why = NULL;
+    if (len >= 2 && (memcmp(text, "\xFF\xFE", 2) == 0 || memcmp(text, "\xFE\xFF", 2) == 0)) {
+        *why = utf16;
+        return 0;
+    }
+    for (size_t off = 0; off < len;) {
+        size_t length = character_length(text + off, len - off);
+
+        if (text[off] == '\0' || length == 0) {
+            *why = length == 0 ? other : nul;
+            return off;
+        }
+        off += length;
+    }
+    return len;
+}
+
+size_t rsc_text_lines(const char *text, size_t len)
+{
+    size_t lines = 0;
+
+    while (len > 0) {
+        const char *newline = memchr(text, '\n', len);
+
+        if (newline == NULL)
+            break;
+        lines++;
+        len -= (size_t)(newline + 1 - text);
+        text = newline + 1;
+    }
+    return lines;
+}
+
+size_t rsc_text_characters(const char *text, size_t len)
+{
+    size_t characters = 0;
+
+    for (size_t i = 0; i < len; i++)
+        characters += (text[i] & 0xC0) != 0x80;
+    return characters;
+}

@@ -1,0 +1,28 @@
+/* The text of sources: lines, UTF-8, and what editors leave in it. */
+#ifndef CHRIMG_RSC_TEXT_H
+#define CHRIMG_RSC_TEXT_H
+
+#include "rsc/secret.h"
+
+/* What was changed on the way in. */
+struct rsc_text_changes {
+    bool bom;
+    size_t crlf_lines;
+    size_t first_crlf_line; /* from 1; 0 when there is none */
+};
+
+/* Append TEXT to OUT without a BOM in front, and with LF for CR LF. */
+int rsc_text_normalise(const char *text, size_t len, struct secret *out,
+                       struct rsc_text_changes *changes, struct chr_error *err);
+
+/*
+ * Where the first NUL, or the first byte that is not sound UTF-8, is; LEN when there
+ * is none.  *WHY is what it is, for a message.
+ */
+size_t rsc_text_unsound(const char *text, size_t len, const char **why);
+
+/* How many newlines are in TEXT, and characters of UTF-8. */
+size_t rsc_text_lines(const char *text, size_t len);
+size_t rsc_text_characters(const char *text, size_t len);
+
+#endif
