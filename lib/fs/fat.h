@@ -2,8 +2,8 @@
  * FAT12, FAT16 and FAT32, read.
  *
  * Format: Microsoft FAT32 File System Specification 1.03 (FATGEN103).  The
- * reader shares no code with the writer: it is what the writer's work is held
- * against.  Offsets in fat_read.c.
+ * reader shares no code with the writer (fat_write.h): it is what its work is held
+ * against.
  */
 #ifndef CHRIMG_FS_FAT_H
 #define CHRIMG_FS_FAT_H

@@ -8,10 +8,10 @@
 #ifndef CHRIMG_FS_FAT_LAYOUT_H
 #define CHRIMG_FS_FAT_LAYOUT_H
 
+#include "fs/fat_entry.h"
 #include "fs/tree.h"
 
 #define FAT_SECTOR 512
-#define FAT_ENTRY_SIZE 32
 #define FAT16_MIN_CLUSTERS 4085
 #define FAT_FIRST_CLUSTER 2
 

@@ -11,10 +11,10 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "fs/fat_entry.h"
 
 #define FAT_ALIAS_SIZE 11
 #define FAT_LONG_NAME_MAX 255 /* UTF-16 units */
-#define FAT_LONG_ENTRY_UNITS 13
 
 /* CHR_E_REFUSED with the reason when FAT cannot hold NAME (UTF-8). */
 int fat_name_check(const char *name, struct chr_error *err);

@@ -6,12 +6,11 @@
 #include "fs/fat_write.h"
 
 #include <inttypes.h>
-#include <time.h>
 
 #include "base/bytes.h"
-#include "base/utf.h"
 #include "fs/boot_sector.h"
-#include "fs/fat_name.h"
+#include "fs/fat_encode.h"
+#include "fs/fat_entry.h"
 
 #define MEDIA_FIXED_DISK 0xF8
 #define END_OF_CHAIN 0xFFFF
@@ -19,14 +18,6 @@
 /* What the BPB says of a geometry that nothing uses since LBA came. */
 #define SECTORS_PER_TRACK 63
 #define HEADS 255
-
-enum {
-    ATTRIBUTE_VOLUME = 0x08,
-    ATTRIBUTE_FOLDER = 0x10,
-    ATTRIBUTE_ARCHIVE = 0x20,
-    ATTRIBUTE_LONG_NAME = 0x0F,
-    LAST_LONG_ENTRY = 0x40,
-};
 
 struct writer {
     struct blk *source;
@@ -129,78 +120,19 @@ static int write_tables(const struct writer *w)
 
 /* ---- folders ---- */
 
-/* FAT counts from 1980 to 2107 in steps of two seconds; UTC, so that the output
- * does not depend on where it was made. */
-static void encode_time(int64_t seconds, uint16_t *date, uint16_t *time_of_day)
+static struct fat_times times_of(const struct file_node *node)
 {
-    const int64_t first = 315532800;  /* 1980-01-01 */
-    const int64_t last = 4354819198;  /* 2107-12-31 23:59:58 */
-    time_t clamped = (time_t)(seconds < first ? first : seconds > last ? last : seconds);
-    struct tm tm;
-
-    (void)gmtime_r(&clamped, &tm);
-    *date = (uint16_t)((tm.tm_year - 80) << 9 | (tm.tm_mon + 1) << 5 | tm.tm_mday);
-    *time_of_day = (uint16_t)(tm.tm_hour << 11 | tm.tm_min << 5 | tm.tm_sec / 2);
-}
-
-static void put_times(uint8_t *p, const struct file_node *node)
-{
-    uint16_t date;
-    uint16_t time_of_day;
-
-    encode_time(node->created, &date, &time_of_day);
-    p[13] = (uint8_t)(node->created % 2 != 0 ? 100 : 0);
-    put_le16(p + 14, time_of_day);
-    put_le16(p + 16, date);
-    encode_time(node->accessed, &date, &time_of_day);
-    put_le16(p + 18, date);
-    encode_time(node->modified, &date, &time_of_day);
-    put_le16(p + 22, time_of_day);
-    put_le16(p + 24, date);
-}
-
-static uint8_t alias_checksum(const uint8_t alias[FAT_ALIAS_SIZE])
-{
-    uint8_t sum = 0;
-
-    for (int i = 0; i < FAT_ALIAS_SIZE; i++)
-        sum = (uint8_t)(((sum & 1) << 7) + (sum >> 1) + alias[i]);
-    return sum;
-}
-
-/* The pieces of the long name, last piece first; returns how many entries they are. */
-static unsigned put_long_name(uint8_t *p, const char *name, const uint8_t alias[FAT_ALIAS_SIZE])
-{
-    static const uint8_t unit_offset[FAT_LONG_ENTRY_UNITS] = {1,  3,  5,  7,  9,  14, 16,
-                                                              18, 20, 22, 24, 28, 30};
-    uint16_t units[FAT_LONG_NAME_MAX];
-    unsigned length = (unsigned)utf8_to_utf16(name, units, FAT_LONG_NAME_MAX);
-    unsigned count = fat_name_long_entries(name);
-
-    for (unsigned piece = count; piece >= 1; piece--, p += FAT_ENTRY_SIZE) {
-        memset(p, 0, FAT_ENTRY_SIZE);
-        p[0] = (uint8_t)(piece | (piece == count ? LAST_LONG_ENTRY : 0));
-        p[11] = ATTRIBUTE_LONG_NAME;
-        p[13] = alias_checksum(alias);
-        for (unsigned i = 0; i < FAT_LONG_ENTRY_UNITS; i++) {
-            unsigned at = (piece - 1) * FAT_LONG_ENTRY_UNITS + i;
-
-            /* One zero ends the name, what is left is filled with ones. */
-            put_le16(p + unit_offset[i], at < length ? units[at] : at == length ? 0 : 0xFFFF);
-        }
-    }
-    return count;
+    return (struct fat_times){node->created, node->accessed, node->modified};
 }
 
 static void put_short(uint8_t *p, const uint8_t alias[FAT_ALIAS_SIZE], const struct file_node *node,
                       uint16_t cluster)
 {
-    memset(p, 0, FAT_ENTRY_SIZE);
-    memcpy(p, alias, FAT_ALIAS_SIZE);
-    p[11] = node->kind == FILE_FOLDER ? ATTRIBUTE_FOLDER : ATTRIBUTE_ARCHIVE;
-    put_times(p, node);
-    put_le16(p + 26, cluster);
-    put_le32(p + 28, node->kind == FILE_FOLDER ? 0 : (uint32_t)node->size);
+    const struct fat_times times = times_of(node);
+    bool folder = node->kind == FILE_FOLDER;
+
+    fat_encode_short(p, alias, folder ? FAT_ATTRIBUTE_FOLDER : FAT_ATTRIBUTE_ARCHIVE, &times,
+                     cluster, folder ? 0 : (uint32_t)node->size);
 }
 
 static uint16_t first_cluster(const struct fat_item *item)
@@ -222,11 +154,13 @@ static unsigned put_dots(const struct writer *w, size_t folder, uint8_t *p)
 
 static unsigned put_volume_label(const struct writer *w, uint8_t *p)
 {
+    const struct fat_times times = times_of(&w->tree->nodes[0]);
+
     memset(p, 0, FAT_ENTRY_SIZE);
-    put_times(p, &w->tree->nodes[0]);
+    fat_encode_times(p, &times);
     memset(p + 13, 0, 7); /* of a label only the last change counts */
     fat_label_encode(w->options->label, p);
-    p[11] = ATTRIBUTE_VOLUME;
+    p[11] = FAT_ATTRIBUTE_VOLUME;
     return 1;
 }
 
@@ -242,7 +176,7 @@ static unsigned put_folder(const struct writer *w, size_t folder, uint8_t *buf)
         if (node->parent != folder || !fat_plan_includes(w->tree, i))
             continue;
         if (item->has_long_name)
-            count += put_long_name(buf + count * FAT_ENTRY_SIZE, node->name, item->alias);
+            count += fat_encode_long_name(buf + count * FAT_ENTRY_SIZE, node->name, item->alias);
         put_short(buf + count * FAT_ENTRY_SIZE, item->alias, node, first_cluster(item));
         count++;
     }

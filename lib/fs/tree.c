@@ -75,6 +75,27 @@ const struct file_node *file_tree_find(const struct file_tree *tree, const char 
     return NULL;
 }
 
+static int by_path(const void *a, const void *b)
+{
+    const struct file_node *const *x = a;
+    const struct file_node *const *y = b;
+
+    return strcmp((*x)->path, (*y)->path);
+}
+
+const struct file_node **file_tree_sorted(const struct file_tree *tree, struct chr_error *err)
+{
+    const struct file_node **nodes = mem_new(tree->count + 1, sizeof(struct file_node *), err);
+
+    if (nodes == NULL)
+        return NULL;
+    for (size_t i = 1; i < tree->count; i++)
+        nodes[i - 1] = &tree->nodes[i];
+    if (tree->count > 1)
+        qsort(nodes, tree->count - 1, sizeof *nodes, by_path);
+    return nodes;
+}
+
 /* The first run that ends behind OFF, or NULL. */
 static const struct file_run *run_at(const struct file_node *node, uint64_t off)
 {

@@ -67,6 +67,9 @@ int file_node_add_run(struct file_node *node, struct file_run run, struct chr_er
 /* The node with PATH, whose ASCII letters are compared in any case; NULL if there is none. */
 const struct file_node *file_tree_find(const struct file_tree *tree, const char *path);
 
+/* Pointers to all nodes but the root, sorted by path: TREE->count - 1 of them; free() it. */
+const struct file_node **file_tree_sorted(const struct file_tree *tree, struct chr_error *err);
+
 /*
  * Read LEN bytes of NODE from OFF, holes as zeros.  DEVICE is the one the tree
  * was read from.  The range must lie within the file's blocks; bytes past the
