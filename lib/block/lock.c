@@ -58,8 +58,8 @@ static int in_use(struct chr_error *err, const char *name, bool writing)
 {
     (void)err_set(err, CHR_E_BUSY, "%s is in use by another process", name);
     return err_hint(err, writing ? "stop the VM (or the other command) that holds it"
-                                 : "stop the VM that holds it; chrimg info --force-share reads it "
-                                   "as it is");
+                                 : "stop the VM that holds it; info, ls, cat and cp read it as it is "
+                                   "with --force-share");
 }
 
 int lock_image(int fd, bool writing, const char *name, struct chr_error *err)

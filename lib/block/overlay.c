@@ -72,15 +72,20 @@ static struct page *make_page(struct overlay *overlay, uint64_t index, struct ch
     return &overlay->pages[at];
 }
 
-static int read_sector_part(struct overlay *overlay, uint64_t off, uint8_t *buf, size_t len,
-                            struct chr_error *err)
+/* Read from PAGE, at most LEN bytes from OFF: a run of sectors that are ours, or that are not. */
+static int read_page_part(struct overlay *overlay, const struct page *page, uint64_t off,
+                          uint8_t *buf, size_t *len, struct chr_error *err)
 {
-    const struct page *page = find_page(overlay, off / PAGE_SIZE_BYTES);
     size_t sector = (size_t)(off % PAGE_SIZE_BYTES) / OVERLAY_SECTOR;
+    bool ours = (page->written & 1 << sector) != 0;
+    size_t end = sector + 1;
 
-    if (page == NULL || (page->written & 1 << sector) == 0)
-        return blk_read(overlay->base, off, buf, len, err);
-    memcpy(buf, page->bytes + off % PAGE_SIZE_BYTES, len);
+    while (end < PAGE_SECTORS && ((page->written & 1 << end) != 0) == ours)
+        end++;
+    *len = (size_t)min_u64(*len, end * OVERLAY_SECTOR - off % PAGE_SIZE_BYTES);
+    if (!ours)
+        return blk_read(overlay->base, off, buf, *len, err);
+    memcpy(buf, page->bytes + off % PAGE_SIZE_BYTES, *len);
     return 0;
 }
 
@@ -105,8 +110,9 @@ static int overlay_read(struct blk *blk, uint64_t off, void *buf, size_t len, st
         size_t step = (size_t)uncovered(overlay, off, len);
 
         if (step == 0) {
-            step = (size_t)min_u64(len, OVERLAY_SECTOR - off % OVERLAY_SECTOR);
-            if (read_sector_part(overlay, off, p, step, err) < 0)
+            step = len;
+            if (read_page_part(overlay, find_page(overlay, off / PAGE_SIZE_BYTES), off, p, &step,
+                               err) < 0)
                 return -1;
         } else if (blk_read(overlay->base, off, p, step, err) < 0) {
             return -1;
@@ -170,8 +176,10 @@ static int overlay_close(struct blk *blk, struct chr_error *err)
     struct overlay *overlay = overlay_of(blk);
 
     (void)err;
-    for (size_t i = 0; i < overlay->count; i++)
+    for (size_t i = 0; i < overlay->count; i++) {
+        explicit_bzero(overlay->pages[i].bytes, PAGE_SIZE_BYTES); /* may hold a password */
         free(overlay->pages[i].bytes);
+    }
     free(overlay->pages);
     free(overlay);
     return 0;

@@ -73,7 +73,7 @@ const struct gpt *table_gpt(const struct table *table);
 const struct partition *table_boot_partition(const struct table *table);
 
 struct table_mend_options {
-    const struct partition *boot; /* becomes an EFI system partition */
+    const struct partition *boot; /* becomes an EFI system partition; NULL: types stay */
     bool keep_mbr;                /* no 0xEE entry is added */
     uint8_t seed[16];             /* GUIDs of a table that must be made anew come from it */
 };
@@ -95,6 +95,22 @@ struct table_mend_options {
  */
 int table_mend(struct blk *disk, const struct table *table,
                const struct table_mend_options *options, bool *has_gpt, struct chr_error *err);
+
+/*
+ * Where the last partition is to end on a disk of SECTORS: before the room for a backup
+ * GPT, and on a whole MiB, as RouterOS's own partition does.
+ */
+uint64_t table_last_lba(uint64_t sectors);
+
+/*
+ * Write to DISK the tables with PARTITION, the last one of TABLE, ending at LBA LAST,
+ * which is no less than before, and with the backup GPT at the disk's end: TABLE was
+ * read from a disk of this size.  Of the MBR the partition's number of sectors
+ * changes, and an 0xEE entry that reached to the end of OLD_SECTORS; no CHS value
+ * does.  A GPT that is not there is not made.  Errors as for table_mend().
+ */
+int table_grow(struct blk *disk, const struct table *table, const struct partition *partition,
+               uint64_t last, uint64_t old_sectors, struct chr_error *err);
 
 /*
  * Write the damaged or missing copy of the GPT anew from the sound one, where the

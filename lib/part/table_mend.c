@@ -178,7 +178,7 @@ static int check_boot(const struct mender *m)
 {
     const struct partition *boot = m->options->boot;
 
-    if (boot->mbr_slot >= 0 || !mbr_entry_claims(&m->table->mbr.entries[0]))
+    if (boot == NULL || boot->mbr_slot >= 0 || !mbr_entry_claims(&m->table->mbr.entries[0]))
         return 0;
     (void)err_set(m->err, CHR_E_DAMAGED,
                   "the MBR's partitions and the GPT's begin in different places: partition %u of "
