@@ -104,6 +104,24 @@ static int plan_header(const struct qcow2_create_options *options, uint64_t size
     return 0;
 }
 
+/* The name stays the caller's: a plan's header is never released. */
+static int plan_backing(const struct qcow2_create_options *options, struct header *header,
+                        struct chr_error *err)
+{
+    if (options->backing_file == NULL)
+        return 0;
+    if (options->backing_format == NULL || strlen(options->backing_format) > MAX_BACKING_FORMAT)
+        return err_set(err, CHR_E_USAGE, "the backing file's format must be stated");
+    if (strlen(options->backing_file) > MAX_BACKING_NAME || options->backing_file[0] == '\0')
+        return err_set(err, CHR_E_USAGE, "a backing file's name has 1 to %u bytes",
+                       MAX_BACKING_NAME);
+    if (UINT64_C(1) << header->cluster_bits < HEADER_NEW_SIZE)
+        return err_set(err, CHR_E_USAGE, "clusters are too small for a backing file's name");
+    header->backing_name = (char *)options->backing_file;
+    header->backing_format = (char *)options->backing_format;
+    return 0;
+}
+
 static unsigned plan_threads(const struct qcow2_create_options *options)
 {
     long online = sysconf(_SC_NPROCESSORS_ONLN);
@@ -396,7 +414,8 @@ static int convert(struct conversion *conversion, struct chr_error *err)
 {
     bool compress = conversion->options->compress;
 
-    if (plan_header(conversion->options, conversion->size, &conversion->header, err) < 0)
+    if (plan_header(conversion->options, conversion->size, &conversion->header, err) < 0 ||
+        plan_backing(conversion->options, &conversion->header, err) < 0)
         return -1;
     conversion->cluster_size = UINT32_C(1) << conversion->header.cluster_bits;
     conversion->clusters =
@@ -444,6 +463,8 @@ static int convert_or_clean(struct blk *source, uint64_t size, struct blk *file,
 int qcow2_convert(struct blk *source, struct blk *file,
                   const struct qcow2_create_options *options, struct chr_error *err)
 {
+    if (options->backing_file != NULL)
+        return err_set(err, CHR_E_USAGE, "a conversion leaves zeros out: no backing file may show");
     return convert_or_clean(source, source->size, file, options, err);
 }
 

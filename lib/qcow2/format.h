@@ -122,6 +122,7 @@ enum {
 #define MAX_SNAPSHOT_TABLE_BYTES (UINT64_C(16) << 20) /* held in memory; 256 for each of 65536 */
 #define MAX_SNAPSHOT_EXTRA 1024u               /* QEMU's */
 #define MAX_BACKING_NAME 1023u                 /* the specification's */
+#define MAX_BACKING_FORMAT 16u                 /* of images that we make; a multiple of 8 */
 #define MAX_BACKING_DEPTH 16u                  /* ours: each level costs an open file and caches */
 #define MAX_HOST_OFFSET (UINT64_C(1) << 56)    /* L1 and L2 entries have no more bits */
 #define MAX_BITMAPS 65535u                     /* QEMU's */

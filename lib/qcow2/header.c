@@ -358,19 +358,45 @@ static void encode_state(const struct header *h, uint8_t *out)
     put_be64(out + HEADER_AUTOCLEAR, h->autoclear);
 }
 
-size_t header_encode(const struct header *h, uint8_t out[HEADER_OUR_LENGTH + EXTENSION_HEAD])
+/* Extension of TYPE at P, filled up to 8 bytes; returns its length. */
+static size_t encode_extension(uint8_t *p, uint32_t type, const char *text)
 {
-    memset(out, 0, HEADER_OUR_LENGTH + EXTENSION_HEAD);
+    size_t length = strlen(text);
+
+    put_be32(p, type);
+    put_be32(p + 4, (uint32_t)length);
+    memcpy(p + EXTENSION_HEAD, text, length);
+    return EXTENSION_HEAD + (size_t)round_up(length, 8);
+}
+
+/* The backing file's format, the end of the extensions, and the name; returns their end. */
+static size_t encode_backing(const struct header *h, uint8_t *out, size_t at)
+{
+    size_t length = strlen(h->backing_name);
+
+    at += encode_extension(out + at, EXTENSION_BACKING_FORMAT, h->backing_format);
+    at += EXTENSION_HEAD; /* EXTENSION_END, length 0 */
+    put_be64(out + HEADER_BACKING_OFFSET, at);
+    put_be32(out + HEADER_BACKING_LENGTH, (uint32_t)length);
+    memcpy(out + at, h->backing_name, length);
+    return at + length;
+}
+
+size_t header_encode(const struct header *h, uint8_t out[HEADER_NEW_SIZE])
+{
+    size_t length = h->version == 2 ? HEADER_V2_LENGTH : HEADER_OUR_LENGTH;
+
+    memset(out, 0, HEADER_NEW_SIZE);
     put_be32(out + HEADER_MAGIC, QCOW2_MAGIC);
     put_be32(out + HEADER_VERSION, h->version);
     put_be32(out + HEADER_CLUSTER_BITS, h->cluster_bits);
     encode_state(h, out);
-    if (h->version == 2)
-        return HEADER_V2_LENGTH + EXTENSION_HEAD;
-    put_be32(out + HEADER_REFCOUNT_ORDER, h->refcount_order);
-    put_be32(out + HEADER_LENGTH, HEADER_OUR_LENGTH);
-    out[HEADER_COMPRESSION] = h->compression;
-    return HEADER_OUR_LENGTH + EXTENSION_HEAD;
+    if (h->version != 2) {
+        put_be32(out + HEADER_REFCOUNT_ORDER, h->refcount_order);
+        put_be32(out + HEADER_LENGTH, HEADER_OUR_LENGTH);
+        out[HEADER_COMPRESSION] = h->compression;
+    }
+    return h->backing_name != NULL ? encode_backing(h, out, length) : length + EXTENSION_HEAD;
 }
 
 int header_update(const struct host_file *file, const struct header *h, struct chr_error *err)

@@ -41,8 +41,14 @@ int header_read(const struct host_file *file, struct header *header, struct chr_
 
 void header_release(struct header *header);
 
-/* A whole new header, HEADER_OUR_LENGTH bytes (or HEADER_V2_LENGTH), and the end of extensions. */
-size_t header_encode(const struct header *header, uint8_t out[HEADER_OUR_LENGTH + EXTENSION_HEAD]);
+/* Room for a new header: itself, the backing format's extension, the end mark, the backing name. */
+#define HEADER_NEW_SIZE (HEADER_OUR_LENGTH + 2 * EXTENSION_HEAD + MAX_BACKING_FORMAT + MAX_BACKING_NAME)
+
+/*
+ * A whole new header (HEADER_OUR_LENGTH bytes, or HEADER_V2_LENGTH), its extensions, and
+ * the backing file's name, where it has one.  Returns the length of all.
+ */
+size_t header_encode(const struct header *header, uint8_t out[HEADER_NEW_SIZE]);
 
 /*
  * Write the fields that change in an image's life: size, tables, snapshots, and the

@@ -280,6 +280,8 @@ int image_close(struct blk *blk, struct chr_error *err)
     free(image->reftable.entries);
     free(image->committed_reftable.entries);
     free(image->changes);
+    if (image->plain != NULL)
+        explicit_bzero(image->plain, image->cluster_size); /* it may hold a password */
     free(image->plain);
     free(image->packed);
     free(image);

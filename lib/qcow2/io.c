@@ -145,11 +145,15 @@ static int write_part(struct image *image, uint64_t off, const uint8_t *buf, siz
 {
     AUTO_FREE uint8_t *cluster = mem_new(image->cluster_size, 1, err);
     uint64_t number = cluster_of(image, off);
+    int result = cluster == NULL ? -1 : read_cluster(image, number, cluster, err);
 
-    if (cluster == NULL || read_cluster(image, number, cluster, err) < 0)
-        return -1;
-    memcpy(cluster + off % image->cluster_size, buf, len);
-    return write_run(image, number, 1, cluster, err);
+    if (result == 0) {
+        memcpy(cluster + off % image->cluster_size, buf, len);
+        result = write_run(image, number, 1, cluster, err);
+    }
+    if (cluster != NULL)
+        explicit_bzero(cluster, image->cluster_size); /* it may hold a password */
+    return result;
 }
 
 /*

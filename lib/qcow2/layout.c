@@ -388,7 +388,7 @@ static int write_refcounts(struct layout *layout, struct chr_error *err)
 
 int layout_finish(struct layout *layout, struct chr_error *err)
 {
-    uint8_t head[HEADER_OUR_LENGTH + EXTENSION_HEAD];
+    uint8_t head[HEADER_NEW_SIZE];
     struct blk *file = layout->file->blk;
     size_t length;
 

@@ -67,6 +67,19 @@ struct qcow2_info {
 
 void qcow2_get_info(const struct blk *image, struct qcow2_info *info);
 
+/* ---- a larger disk ---- */
+
+/*
+ * Make the virtual disk SIZE bytes, what is added reading as zeros.  Comes in force
+ * with the next blk_flush(), together with what is written before it.  Snapshots
+ * keep the size that they have.  CHR_E_REFUSED when it is larger already, and for
+ * version 2 with snapshots, to which QEMU could not go back.
+ */
+int qcow2_grow(struct blk *image, uint64_t size, struct chr_error *err);
+
+/* Whether qcow2_grow() would refuse; the image may be open for reading only. */
+int qcow2_check_growth(const struct blk *image, uint64_t size, struct chr_error *err);
+
 /* ---- making an image ---- */
 
 struct qcow2_create_options {
@@ -76,6 +89,10 @@ struct qcow2_create_options {
     bool compress;          /* clusters that get smaller by it */
     enum qcow2_compression compression;
     bool preallocate;       /* a place for every cluster, as preallocation=metadata */
+    /* Zeros are then read from this file: its name as the image is to spell it, and its format
+     * ("raw", "qcow2"), which must be stated.  The file is not looked at.  For qcow2_create() only; NULL = none. */
+    const char *backing_file;
+    const char *backing_format;
     unsigned threads;       /* 0 = one for each processor; the output does not depend on it */
     qcow2_resize_fn *resize;    /* NULL = raw_resize() */
     void (*progress)(void *context, uint64_t done, uint64_t total); /* bytes; or NULL */
