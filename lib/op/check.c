@@ -11,9 +11,9 @@
 
 #include "block/overlay.h"
 #include "op/analysis.h"
+#include "op/commit.h"
 #include "op/image.h"
 #include "op/judge_ext.h"
-#include "op/undo.h"
 #include "qcow2/qcow2.h"
 
 struct check {
@@ -263,15 +263,10 @@ static int write_gpt_repair(struct chr_image *image, const struct table *table, 
 {
     AUTO_BLK struct blk *overlay = NULL;
 
-    if (image->format == CHR_FORMAT_QCOW2) {
-        if (table_repair_gpt(image->disk, table, done, err) < 0)
-            return -1;
-        return blk_flush(image->disk, err); /* all of it, or nothing: qcow2.h */
-    }
     if (overlay_open(image->disk, &overlay, err) < 0 ||
         table_repair_gpt(overlay, table, done, err) < 0)
         return -1;
-    return *done != NULL ? undo_commit(image->path, image->file, overlay, err) : 0;
+    return *done != NULL ? commit_in_place(image, overlay, err) : 0;
 }
 
 static int repair_disk(struct check *c)

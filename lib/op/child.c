@@ -3,32 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <spawn.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-
-extern char **environ;
-
-static int spawn(char *const argv[], int writing, pid_t *pid)
-{
-    posix_spawn_file_actions_t actions;
-    int number = posix_spawn_file_actions_init(&actions);
-
-    if (number != 0)
-        return number;
-    number = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    if (number == 0)
-        number = posix_spawn_file_actions_adddup2(&actions, writing, STDOUT_FILENO);
-    if (number == 0)
-        number = posix_spawn_file_actions_adddup2(&actions, writing, STDERR_FILENO);
-    if (number == 0)
-        number = posix_spawnp(pid, argv[0], &actions, NULL, argv, environ);
-    (void)posix_spawn_file_actions_destroy(&actions);
-    return number;
-}
+#include "base/compat.h"
+#include "base/spawn.h"
 
 static void read_output(int reading, char *output, size_t size)
 {
@@ -57,10 +38,10 @@ int child_run(char *const argv[], char *output, size_t size, int *status, struct
     pid_t pid = 0;
     int number;
 
-    if (pipe2(pipes, O_CLOEXEC) < 0)
+    if (pipe_cloexec(pipes, false) < 0)
         return err_errno(err, errno, "cannot make a pipe for %s", argv[0]);
     reading = pipes[0];
-    number = spawn(argv, pipes[1], &pid);
+    number = spawn_program(argv, pipes[1], pipes[1], &pid);
     (void)close(pipes[1]);
     if (number != 0)
         return err_errno(err, number, "cannot start %s", argv[0]);

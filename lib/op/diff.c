@@ -93,28 +93,7 @@ static int compare_nodes(struct differ *d, const struct side *from,
     return same ? 0 : add(d, CHR_CHANGED, old_node, new_node);
 }
 
-/* Pointers to the nodes, sorted by path, so that two trees are merged in one pass. */
-static int by_path(const void *a, const void *b)
-{
-    const struct file_node *const *x = a;
-    const struct file_node *const *y = b;
-
-    return strcmp((*x)->path, (*y)->path);
-}
-
-static const struct file_node **sorted(const struct file_tree *tree, struct chr_error *err)
-{
-    const struct file_node **nodes = mem_new(tree->count, sizeof(struct file_node *), err);
-
-    if (nodes == NULL)
-        return NULL;
-    for (size_t i = 1; i < tree->count; i++)
-        nodes[i - 1] = &tree->nodes[i];
-    if (tree->count > 1)
-        qsort(nodes, tree->count - 1, sizeof *nodes, by_path);
-    return nodes;
-}
-
+/* Both are sorted by path, so that two trees are merged in one pass. */
 static int merge(struct differ *d, const struct side *from, const struct file_node **old_nodes,
                  const struct side *to, const struct file_node **new_nodes)
 {
@@ -141,9 +120,9 @@ static int merge(struct differ *d, const struct side *from, const struct file_no
 
 static int compare_sides(struct differ *d, const struct side *from, const struct side *to)
 {
-    AUTO_FREE const struct file_node **old_nodes = sorted(&from->tree, d->err);
-    AUTO_FREE const struct file_node **new_nodes = old_nodes != NULL ? sorted(&to->tree, d->err)
-                                                                     : NULL;
+    AUTO_FREE const struct file_node **old_nodes = file_tree_sorted(&from->tree, d->err);
+    AUTO_FREE const struct file_node **new_nodes =
+        old_nodes != NULL ? file_tree_sorted(&to->tree, d->err) : NULL;
 
     return new_nodes == NULL ? -1 : merge(d, from, old_nodes, to, new_nodes);
 }

@@ -1,352 +1,56 @@
-/*
- * chr_extract(): files of the boot partition onto the host.
- *
- * Names come from the image and are not trusted: the readers refuse "/", "."
- * and "..", and every step on the host goes through openat() without following
- * links, so that nothing is written outside of the folder.
- *
- * Every file is written into a new folder first, by its number, so that no name
- * of the image's or the user's can meet it; when all are there, they go to their
- * places.  So a run that fails leaves what was there before, and nothing else;
- * only replacing files, which needs --force, can stop in between.
- */
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "base/bytes.h"
+/* chr_extract(): files of the boot partition onto the host. */
 #include "op/analysis.h"
 #include "op/copy.h"
 #include "op/files.h"
 #include "op/image.h"
+#include "op/unpack.h"
 
-#define CHUNK 65536
-#define STAGING_NAME ".chrimg-extract-XXXXXX"
-#define STAGING_RANDOM 6 /* the X */
-#define STAGED_NAME_SIZE 24
-/* How many names for the staging folder may be taken. */
-#define ATTEMPTS 100
-
-enum state {
-    ABSENT,
-    STAGED,  /* a file in the staging folder */
-    CREATED, /* in its place, where nothing was: to be removed when the run fails */
-};
-
-struct extraction {
-    const struct chr_extract_options *options;
-    struct chr_extract_report *report;
-    const struct analysis *analysis;
-    int *folders;  /* an open descriptor for each folder of the tree, else -1 */
-    enum state *states; /* of each node of the tree */
-    char staging_name[sizeof STAGING_NAME];
-    int staging; /* the folder where files are made, or -1 */
-    const char *image; /* its path */
-    struct stat input; /* the image: must not be replaced by its own contents */
-    struct chr_error *err;
-};
-
-static int write_all(int fd, uint64_t off, const uint8_t *buf, size_t len)
+static int extract_files(const struct chr_image *image, const struct analysis *analysis,
+                         const struct chr_extract_options *options,
+                         struct chr_extract_report *report, struct chr_error *err)
 {
-    while (len > 0) {
-        ssize_t n = pwrite(fd, buf, len, (off_t)off);
+    const struct unpack unpack = {.device = analysis->window, .tree = &analysis->tree,
+                                  .folder = options->folder, .force = options->force,
+                                  .image = image->path};
+    struct unpack_report done = {0};
 
-        if (n < 0 && errno != EINTR)
-            return -1;
-        buf += n > 0 ? n : 0;
-        off += n > 0 ? (uint64_t)n : 0;
-        len -= n > 0 ? (size_t)n : 0;
+    if (!analysis->readable) {
+        *err = analysis->problem;
+        return err_context(err, "boot partition");
     }
-    return 0;
-}
-
-static int set_attributes(int fd, const struct file_node *node)
-{
-    const struct timespec times[2] = {{.tv_sec = (time_t)node->accessed},
-                                      {.tv_sec = (time_t)node->modified}};
-
-    /* No set-user-id from an image. */
-    return fchmod(fd, node->mode & 0777) < 0 ? -1 : futimens(fd, times);
-}
-
-/* Holes stay holes: a file of the image may claim to be larger than any disk. */
-static int write_contents(struct extraction *x, const struct file_node *node, int fd)
-{
-    uint8_t buf[CHUNK];
-    size_t len;
-
-    if (node->size > INT64_MAX || ftruncate(fd, (off_t)node->size) < 0)
-        return err_errno(x->err, node->size > INT64_MAX ? EFBIG : errno, "cannot write %s",
-                         node->path);
-    for (uint64_t off = file_next_data(node, 0); off < node->size;
-         off = file_next_data(node, off + len)) {
-        len = (size_t)min_u64(CHUNK, node->size - off);
-        if (file_read(x->analysis->window, node, off, buf, len, x->err) < 0)
-            return -1;
-        if (write_all(fd, off, buf, len) < 0)
-            return err_errno(x->err, errno, "cannot write %s", node->path);
-    }
-    if (set_attributes(fd, node) < 0)
-        return err_errno(x->err, errno, "cannot set mode and time of %s", node->path);
-    return 0;
-}
-
-static void staged_name(size_t index, char name[STAGED_NAME_SIZE])
-{
-    (void)snprintf(name, STAGED_NAME_SIZE, "%zu", index);
-}
-
-/* mkdtemp(), but by the descriptor: the folder's name may lead elsewhere by now. */
-static int make_staging(struct extraction *x)
-{
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyz234567";
-    int folder = x->folders[0];
-    uint8_t random[STAGING_RANDOM];
-
-    for (int i = 0; i < ATTEMPTS; i++) {
-        if (getentropy(random, sizeof random) < 0)
-            return err_errno(x->err, errno, "cannot ask for a random name");
-        memcpy(x->staging_name, STAGING_NAME, sizeof STAGING_NAME);
-        for (size_t k = 0; k < sizeof random; k++)
-            x->staging_name[sizeof STAGING_NAME - 2 - k] = letters[random[k] % 32];
-        if (mkdirat(folder, x->staging_name, 0700) < 0 && errno == EEXIST)
-            continue;
-        x->staging = openat(folder, x->staging_name,
-                            O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        break;
-    }
-    return x->staging >= 0 ? 0
-                           : err_errno(x->err, errno, "cannot create a temporary folder in %s",
-                                       x->options->folder);
-}
-
-/* What is there already may be replaced if it was asked for, and if it is not the image. */
-static int check_old(struct extraction *x, const struct file_node *node)
-{
-    struct stat st;
-
-    if (fstatat(x->folders[node->parent], node->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return 0;
-    if (S_ISDIR(st.st_mode))
-        return err_set(x->err, CHR_E_EXISTS, "%s/%s is a folder, but a file in the image",
-                       x->options->folder, node->path);
-    if (!x->options->force) {
-        (void)err_set(x->err, CHR_E_EXISTS, "%s/%s is there already", x->options->folder,
-                      node->path);
-        return err_hint(x->err, "use --force to replace files");
-    }
-    if (st.st_dev == x->input.st_dev && st.st_ino == x->input.st_ino)
-        return err_set(x->err, CHR_E_REFUSED, "%s/%s is the image itself", x->options->folder,
-                       node->path);
-    return 0;
-}
-
-static int extract_file(struct extraction *x, size_t index)
-{
-    const struct file_node *node = &x->analysis->tree.nodes[index];
-    char name[STAGED_NAME_SIZE];
-    AUTO_CLOSE int fd = -1;
-
-    if (check_old(x, node) < 0)
+    if (unpack_tree(&unpack, &done, err) < 0)
         return -1;
-    staged_name(index, name);
-    fd = openat(x->staging, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return err_errno(x->err, errno, "cannot create %s in %s", node->path, x->options->folder);
-    x->states[index] = STAGED;
-    if (write_contents(x, node, fd) < 0)
-        return -1;
-    x->report->files++;
-    x->report->bytes += node->size;
+    report->files = done.files;
+    report->folders = done.folders;
+    report->bytes = done.bytes;
     return 0;
 }
 
-/* Without --force nothing is replaced, not even what came after check_old(). */
-static int publish_file(struct extraction *x, size_t index)
-{
-    const struct file_node *node = &x->analysis->tree.nodes[index];
-    int folder = x->folders[node->parent];
-    char name[STAGED_NAME_SIZE];
-
-    staged_name(index, name);
-    if (rename_to_free_name(x->staging, name, folder, node->name) == 0) {
-        x->states[index] = CREATED;
-        return 0;
-    }
-    if (errno == EEXIST && x->options->force &&
-        renameat(x->staging, name, folder, node->name) == 0) {
-        x->states[index] = ABSENT; /* what it replaced cannot come back */
-        return 0;
-    }
-    return err_errno(x->err, errno, "cannot name %s in %s", node->path, x->options->folder);
-}
-
-/* All is written: give the files their names. */
-static int publish_files(struct extraction *x)
-{
-    for (size_t i = 1; i < x->analysis->tree.count; i++)
-        if (x->states[i] == STAGED && publish_file(x, i) < 0)
-            return -1;
-    return 0;
-}
-
-static int extract_folder(struct extraction *x, size_t index)
-{
-    const struct file_node *node = &x->analysis->tree.nodes[index];
-    int parent = x->folders[node->parent];
-
-    if (mkdirat(parent, node->name, 0700) == 0)
-        x->states[index] = CREATED;
-    else if (errno != EEXIST)
-        return err_errno(x->err, errno, "cannot create the folder %s", node->path);
-    x->folders[index] = openat(parent, node->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (x->folders[index] < 0)
-        return err_errno(x->err, errno, "cannot open the folder %s", node->path);
-    x->report->folders++;
-    return 0;
-}
-
-static int extract_node(struct extraction *x, size_t index)
-{
-    const struct file_node *node = &x->analysis->tree.nodes[index];
-
-    if (node->kind == FILE_FOLDER)
-        return extract_folder(x, index);
-    if (node->kind == FILE_REGULAR)
-        return extract_file(x, index);
-    return err_set(x->err, CHR_E_REFUSED, "%s is a link or a device, which is not extracted",
-                   node->path);
-}
-
-static int open_target(struct extraction *x)
-{
-    const char *folder = x->options->folder;
-
-    if (mkdir(folder, 0777) == 0)
-        x->states[0] = CREATED;
-    else if (errno != EEXIST)
-        return err_errno(x->err, errno, "cannot create the folder %s", folder);
-    x->folders[0] = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (x->folders[0] < 0 && errno == ENOTDIR)
-        return err_set(x->err, CHR_E_USAGE, "%s is a file; name a folder to write to", folder);
-    if (x->folders[0] < 0)
-        return err_errno(x->err, errno, "cannot open the folder %s", folder);
-    return 0;
-}
-
-static int extract_tree(struct extraction *x)
-{
-    const struct file_tree *tree = &x->analysis->tree;
-
-    if (open_target(x) < 0 || make_staging(x) < 0)
-        return -1;
-    for (size_t i = 1; i < tree->count; i++)
-        if (extract_node(x, i) < 0)
-            return -1;
-    if (publish_files(x) < 0)
-        return -1;
-    /* Last, and the deepest first: writing into a folder changes its time. */
-    for (size_t i = tree->count - 1; i > 0; i--)
-        if (tree->nodes[i].kind == FILE_FOLDER &&
-            set_attributes(x->folders[i], &tree->nodes[i]) < 0)
-            return err_errno(x->err, errno, "cannot set mode and time of %s", tree->nodes[i].path);
-    return 0;
-}
-
-/* A failed run leaves nothing: what it made goes again, the deepest first. */
-static void remove_created(const struct extraction *x)
-{
-    const struct file_tree *tree = &x->analysis->tree;
-
-    for (size_t i = tree->count - 1; i > 0; i--) {
-        const struct file_node *node = &tree->nodes[i];
-        char name[STAGED_NAME_SIZE];
-
-        staged_name(i, name);
-        if (x->states[i] == STAGED)
-            (void)unlinkat(x->staging, name, 0);
-        else if (x->states[i] == CREATED)
-            (void)unlinkat(x->folders[node->parent], node->name,
-                           node->kind == FILE_FOLDER ? AT_REMOVEDIR : 0);
-    }
-}
-
-static void remove_staging(struct extraction *x)
-{
-    if (x->staging < 0)
-        return;
-    (void)close(x->staging);
-    (void)unlinkat(x->folders[0], x->staging_name, AT_REMOVEDIR);
-}
-
-static int run_extraction(struct extraction *x)
-{
-    int result = extract_tree(x);
-
-    if (result < 0)
-        remove_created(x);
-    remove_staging(x);
-    if (result < 0 && x->states[0] == CREATED)
-        (void)rmdir(x->options->folder);
-    return result;
-}
-
-static int extract_files(struct extraction *x)
-{
-    size_t count = x->analysis->tree.count;
-    AUTO_FREE enum state *states = NULL;
-    int result;
-
-    if (!x->analysis->readable) {
-        *x->err = x->analysis->problem;
-        return err_context(x->err, "boot partition");
-    }
-    states = mem_new(count, sizeof *states, x->err);
-    x->folders = states != NULL ? mem_new(count, sizeof *x->folders, x->err) : NULL;
-    if (x->folders == NULL)
-        return -1;
-    x->states = states;
-    for (size_t i = 0; i < count; i++)
-        x->folders[i] = -1;
-    result = run_extraction(x);
-    for (size_t i = 0; i < count; i++)
-        cleanup_close(&x->folders[i]);
-    free(x->folders);
-    return result;
-}
-
-static int extract_raw(struct extraction *x)
+static int extract_raw(const struct chr_image *image, const struct analysis *analysis,
+                       const struct chr_extract_options *options,
+                       struct chr_extract_report *report, struct chr_error *err)
 {
     AUTO_OUTPUT struct output output = {0};
     const struct progress no_progress = {0};
 
-    if (output_begin(x->options->raw, x->analysis->window->size, x->options->force, &output,
-                     x->err) < 0 ||
-        output_take_mode(&output, x->image, x->err) < 0 ||
-        copy_disk(x->analysis->window, output.blk, &no_progress, x->err) < 0)
+    if (output_begin(options->raw, analysis->window->size, options->force, &output, err) < 0 ||
+        output_take_mode(&output, image->path, err) < 0 ||
+        copy_disk(analysis->window, output.blk, &no_progress, err) < 0)
         return -1;
-    x->report->bytes += x->analysis->window->size;
-    return output_publish(&output, x->err);
+    report->bytes += analysis->window->size;
+    return output_publish(&output, err);
 }
 
 int chr_extract(struct chr_image *image, const struct chr_extract_options *options,
                 struct chr_extract_report *report, struct chr_error *err)
 {
     AUTO_ANALYSIS struct analysis *analysis = NULL;
-    struct extraction x = {.options = options, .report = report, .image = image->path,
-                           .staging = -1, .err = err};
 
     *report = (struct chr_extract_report){0};
     if (options->folder == NULL && options->raw == NULL)
         return err_set(err, CHR_E_USAGE, "nothing to extract to: name a folder or a file");
     if (analyse(image->disk, &analysis, err) < 0)
         return err_context(err, "%s", image->path);
-    x.analysis = analysis;
-    if (stat(image->path, &x.input) < 0)
-        return err_errno(err, errno, "%s: cannot stat", image->path);
     if (options->raw != NULL && same_file(image->path, options->raw)) {
         (void)err_set(err, CHR_E_USAGE, "%s is the image itself", options->raw);
         return err_hint(err, "name another file for the partition");
@@ -356,7 +60,7 @@ int chr_extract(struct chr_image *image, const struct chr_extract_options *optio
     /* A zip's CRC is known at its end only, and nothing may be extracted from a damaged one. */
     if (image_verify(image, err) < 0)
         return -1;
-    if (options->folder != NULL && extract_files(&x) < 0)
+    if (options->folder != NULL && extract_files(image, analysis, options, report, err) < 0)
         return -1;
-    return options->raw != NULL ? extract_raw(&x) : 0;
+    return options->raw != NULL ? extract_raw(image, analysis, options, report, err) : 0;
 }

@@ -17,11 +17,11 @@
 #include "block/overlay.h"
 #include "fs/fat_write.h"
 #include "op/analysis.h"
+#include "op/commit.h"
 #include "op/copy.h"
 #include "op/files.h"
 #include "op/image.h"
 #include "op/target.h"
-#include "op/undo.h"
 #include "op/verify.h"
 
 /* The label where there was none to keep. */
@@ -481,28 +481,22 @@ static int write_output(struct fatten *f)
     return output_publish(&output, f->err);
 }
 
-/* A raw image is changed under an undo file; in a qcow2 the flush is all or nothing. */
-static int commit_in_place(struct fatten *f)
-{
-    if (f->image->format == CHR_FORMAT_RAW)
-        return undo_commit(f->image->path, f->image->file, f->overlay, f->err);
-    if (copy_changes(f->overlay, f->image->disk, f->err) < 0)
-        return -1;
-    return blk_flush(f->image->disk, f->err);
-}
-
 static int write_in_place(struct fatten *f)
 {
     if (verify(f, f->overlay) < 0 || check_bios(f) < 0)
         return -1;
-    return f->report->changed && !f->options->dry_run ? commit_in_place(f) : 0;
+    if (!f->report->changed || f->options->dry_run)
+        return 0;
+    return commit_in_place(f->image, f->overlay, f->err);
 }
 
-static int refuse_in_place(const struct chr_image *image, struct chr_error *err)
+static int check_in_place(const struct fatten *f)
 {
-    (void)err_set(err, CHR_E_REFUSED, "%s cannot be changed in place",
-                  image->snapshot != NULL ? "a snapshot" : "an image inside a zip");
-    return err_hint(err, "leave out --in-place: the result is written beside it");
+    if (commit_check(f->image, f->err) == 0)
+        return 0;
+    return f->image->format == CHR_FORMAT_ZIP || f->image->snapshot != NULL
+               ? err_hint(f->err, "leave out --in-place: the result is written beside it")
+               : -1;
 }
 
 static int run(struct fatten *f, const char *path)
@@ -512,10 +506,7 @@ static int run(struct fatten *f, const char *path)
     if (chr_image_open(path, write ? CHR_OPEN_WRITE : 0, &f->image, f->err) < 0 ||
         choose_output(f, path) < 0)
         return -1;
-    if (f->options->in_place && (f->image->format == CHR_FORMAT_ZIP || f->image->snapshot != NULL))
-        return refuse_in_place(f->image, f->err);
-    if (f->options->in_place && f->image->format == CHR_FORMAT_RAW &&
-        undo_check(f->image->path, f->image->file, f->err) < 0)
+    if (f->options->in_place && check_in_place(f) < 0)
         return -1;
     if (analyse(f->image->disk, &f->before, f->err) < 0 || check_input(f) < 0 ||
         overlay_open(f->image->disk, &f->overlay, f->err) < 0 || describe(f) < 0)

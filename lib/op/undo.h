@@ -12,15 +12,18 @@
  *    24  4  number of sectors
  *    28  4  CRC-32 of all sectors' records
  *    32  4  CRC-32 of bytes 0 to 31
- *    36     zeros
- *   512     for each sector: u64 offset, u32 CRC-32 of its new bytes, 512 old bytes
+ *    36  8  size that the image gets, or 0: it keeps its own
+ *    44  4  CRC-32 of bytes 36 to 43, if they are not 0
+ *    48     zeros
+ *   512     for each sector: u64 offset, u32 CRC-32 of its new bytes, 512 old bytes,
+ *           zeros where the image did not reach; in ascending order
  *
  * The header is written when the records are on stable storage, and the image
  * when the header is.  So a header of zeros, or none, was cut off while the file
  * was written, and the image was not touched yet; a header or records that are
  * wrong are damage, and the image may be torn.  The new bytes' CRCs tell whether
  * the image is still the one that was left: each sector must be as before or as
- * intended.
+ * intended, and behind the old end there must be nothing else, before it is cut off.
  */
 #ifndef CHRIMG_OP_UNDO_H
 #define CHRIMG_OP_UNDO_H
@@ -35,7 +38,8 @@ int undo_check(const char *path, const struct blk *file, struct chr_error *err);
 
 /*
  * Write the changes that OVERLAY holds into FILE, the image at PATH, which is
- * open for writing and locked.
+ * open for writing and locked.  A larger OVERLAY makes FILE as large; taking that
+ * back makes it as small again.
  */
 int undo_commit(const char *path, struct blk *file, struct blk *overlay, struct chr_error *err);
 

@@ -1,0 +1,293 @@
+/* The script of the first boot. */
+#include "op/autorun.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bytes.h"
+
+/* What a refusal shows of a script that is there. */
+#define SHOWN_LINES 3
+#define SHOWN_LENGTH 70
+
+/* ---- building ---- */
+
+/* A script of the options, as it was read. */
+struct source {
+    const char *name;
+    struct secret text;
+    unsigned flags;
+};
+
+struct sources {
+    struct source *items;
+    size_t count;
+};
+
+static void sources_release(struct sources *sources)
+{
+    for (size_t i = 0; i < sources->count; i++)
+        secret_release(&sources->items[i].text);
+    free(sources->items);
+}
+
+static bool is_blank(const struct secret *text)
+{
+    for (size_t i = 0; i < text->len; i++)
+        if (text->data[i] != '\0' && !isspace((unsigned char)text->data[i]))
+            return false;
+    return true;
+}
+
+/* Whether there is more than a byte order mark and blanks in it, or also more than comments. */
+static bool has_text(const struct secret *text, bool but_comments)
+{
+    bool comment = false;
+    bool begins = true; /* nothing but blanks on this line yet */
+    bool mark = text->len >= 3 && memcmp(text->data, "\xEF\xBB\xBF", 3) == 0;
+
+    for (size_t i = mark ? 3 : 0; i < text->len; i++) {
+        char c = text->data[i];
+
+        comment = but_comments && c != '\n' && (comment || (begins && c == '#'));
+        if (!comment && !isspace((unsigned char)c))
+            return true;
+        begins = c == '\n' || (begins && isspace((unsigned char)c));
+    }
+    return false;
+}
+
+/* All are read before anything is asked for; what a failed program left in a pipe is no script. */
+static int read_sources(const struct chr_inject_options *options, struct sources *sources,
+                        struct chr_error *err)
+{
+    bool commands = options->defaults != NULL || options->script_count == 0;
+
+    sources->items = mem_new(options->script_count, sizeof *sources->items, err);
+    if (sources->items == NULL)
+        return -1;
+    for (size_t i = 0; i < options->script_count; i++) {
+        struct source *source = &sources->items[sources->count++];
+        const char *name = options->scripts[i];
+
+        if (rsc_read_source(name, &source->text, &source->flags, err) < 0)
+            return err->code == CHR_E_REFUSED
+                       ? err_hint(err, "is it a script? The image is named first, and with "
+                                       "--render not at all") : -1;
+        source->name = strcmp(name, "-") == 0 ? "<stdin>" : name;
+        if ((source->flags & RSC_HIDDEN) != 0 && !has_text(&source->text, false)) {
+            (void)err_set(err, CHR_E_REFUSED, "%s: there is no script, only an empty stream",
+                          source->name);
+            return err_hint(err, "did the program fail that should have written it?");
+        }
+        commands = commands || has_text(&source->text, true);
+    }
+    if (commands)
+        return 0;
+    return err_set(err, CHR_E_REFUSED, "%s: there is no command in it%s", sources->items[0].name,
+                   sources->count > 1 ? ", nor in the scripts after it" : "");
+}
+
+static int add_sources(const struct sources *sources, struct rsc_script *script,
+                       struct rsc_resolver *resolver, struct chr_error *err)
+{
+    for (size_t i = 0; i < sources->count; i++) {
+        const struct source *source = &sources->items[i];
+
+        if (rsc_script_add(script, source->name,
+                           source->text.data != NULL ? source->text.data : "", source->text.len,
+                           source->flags, resolver, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int check(const struct rsc_script *script, struct chr_lint_report **lint,
+                 struct chr_error *err)
+{
+    if (rsc_script_lint(script, lint, err) < 0)
+        return -1;
+    if ((*lint)->errors == 0)
+        return 0;
+    return err_set(err, CHR_E_REFUSED, "the script has %zu error%s, so nothing was written",
+                   (*lint)->errors, (*lint)->errors == 1 ? "" : "s");
+}
+
+/* As lint would, before any value is asked for: a password manager may want a fingerprint. */
+static int check_sources(const struct sources *sources, struct chr_lint_report **lint,
+                         struct chr_error *err)
+{
+    AUTO_SCRIPT struct rsc_script script = {0};
+
+    if (add_sources(sources, &script, NULL, err) < 0 || check(&script, lint, err) < 0)
+        return -1;
+    chr_lint_free(*lint); /* that of the whole script follows */
+    *lint = NULL;
+    return 0;
+}
+
+int autorun_build(const struct chr_inject_options *options, struct rsc_script *script,
+                  struct chr_lint_report **lint, struct chr_error *err)
+{
+    AUTO_RESOLVER struct rsc_resolver resolver = {.options = &options->templates};
+    CLEANUP(sources_release) struct sources sources = {0};
+    size_t stdins = 0;
+
+    for (size_t i = 0; i < options->script_count; i++)
+        stdins += strcmp(options->scripts[i], "-") == 0;
+    if (stdins > 1)
+        return err_set(err, CHR_E_USAGE, "standard input can be read once only");
+    if (read_sources(options, &sources, err) < 0 ||
+        (sources.count > 0 && check_sources(&sources, lint, err) < 0) ||
+        (options->defaults != NULL &&
+         rsc_script_add_defaults(script, options->defaults, &resolver, err) < 0) ||
+        add_sources(&sources, script, &resolver, err) < 0)
+        return -1;
+    return script->section_count > 0 ? check(script, lint, err) : 0;
+}
+
+/* ---- what is there ---- */
+
+/* The script as it was before this session; *THERE is whether there is one. */
+static int read_existing(const struct pack *pack, struct secret *text, bool *there,
+                         struct chr_error *err)
+{
+    const struct file_node *node = NULL;
+    struct edit_entry entry;
+
+    *there = side_stat(pack->session, pack->side, AUTORUN_PATH, &entry, err) == 0;
+    if (!*there)
+        return err->code == CHR_E_MISSING ? 0 : -1;
+    if (entry.kind != FILE_REGULAR)
+        return err_set(err, CHR_E_REFUSED, "/" AUTORUN_PATH " is not a file");
+    if (entry.size > RSC_SIZE_MAX)
+        return err_set(err, CHR_E_REFUSED, "/" AUTORUN_PATH " has %" PRIu64 " bytes, more than a "
+                       "script can have", entry.size);
+    for (size_t i = 1; node == NULL && i < pack->side->before.count; i++)
+        if (strcmp(pack->side->before.nodes[i].path, AUTORUN_PATH) == 0)
+            node = &pack->side->before.nodes[i];
+    if (node == NULL || node->size != entry.size)
+        return err_set(err, CHR_E_INTERNAL, "/" AUTORUN_PATH " is read in two ways");
+    if (node->size == 0)
+        return 0;
+    if (secret_reserve(text, (size_t)node->size, err) < 0)
+        return -1;
+    text->len = (size_t)node->size;
+    return file_read(pack->side->window, node, 0, text->data, text->len, err);
+}
+
+/* How many bytes of LINE are words of a menu: "/ip address add"; 0: it may be anything. */
+static size_t menu_length(const char *line, size_t length)
+{
+    size_t end = 0;
+
+    if (length == 0 || line[0] != '/')
+        return 0;
+    for (size_t i = 0; i < length; i++) {
+        if (line[i] == ' ')
+            end = i;
+        else if (!islower((unsigned char)line[i]) && !isdigit((unsigned char)line[i]) &&
+                 line[i] != '-' && line[i] != '/')
+            return end;
+    }
+    return length;
+}
+
+/* A line as it may be shown: all that could be a password, or a part of one, is ***.
+ * Comments and lines without a command are "". */
+static void mask_line(const char *line, size_t length, char *out, size_t size)
+{
+    size_t shown;
+
+    while (length > 0 && isspace((unsigned char)*line)) {
+        line++;
+        length--;
+    }
+    shown = menu_length(line, length);
+    out[0] = '\0';
+    if (length == 0 || line[0] == '#' || (length == 1 && line[0] == '/'))
+        return;
+    (void)snprintf(out, size, "%.*s%s%s", (int)min_u64(shown, size - 8), line,
+                   shown > 0 && shown < length ? " " : "", shown < length ? "***" : "");
+}
+
+static int refuse_existing(const struct secret *text, struct chr_error *err)
+{
+    char lines[SHOWN_LINES * (SHOWN_LENGTH + 4)] = "";
+    size_t shown = 0;
+    size_t used = 0;
+
+    for (size_t at = 0; at < text->len && shown < SHOWN_LINES; at++) {
+        const char *end = memchr(text->data + at, '\n', text->len - at);
+        size_t length = end != NULL ? (size_t)(end - text->data) - at : text->len - at;
+        char masked[SHOWN_LENGTH];
+
+        mask_line(text->data + at, length, masked, sizeof masked);
+        at += length;
+        if (masked[0] == '\0')
+            continue;
+        used += (size_t)snprintf(lines + used, sizeof lines - used, "\n  %s", masked);
+        shown++;
+    }
+    if (shown == 0)
+        (void)err_set(err, CHR_E_EXISTS, "/" AUTORUN_PATH " has comments already, %zu bytes",
+                      text->len);
+    else
+        (void)err_set(err, CHR_E_EXISTS, "/" AUTORUN_PATH " has commands already, %zu bytes, "
+                      "which begin:%s", text->len, lines);
+    return err_hint(err, "--append puts the new ones behind them, --replace instead of them");
+}
+
+/* ---- putting ---- */
+
+/* What is open at the end of the old script would swallow the new one. */
+static int check_appendable(const struct secret *text, struct chr_error *err)
+{
+    AUTO_SCRIPT struct rsc_script script = {0};
+    struct chr_lint_report *lint = NULL;
+    size_t errors;
+
+    if (rsc_script_add(&script, AUTORUN_PATH, text->data, text->len, RSC_HIDDEN, NULL, err) < 0 ||
+        rsc_script_lint(&script, &lint, err) < 0)
+        return -1;
+    errors = lint->errors;
+    chr_lint_free(lint);
+    if (errors == 0)
+        return 0;
+    (void)err_set(err, CHR_E_REFUSED, "/" AUTORUN_PATH " has errors (an open string, it may be), "
+                  "so nothing is put behind it");
+    return err_hint(err, "look at it with chrimg cat; --replace puts the new commands instead");
+}
+
+static int append(const struct pack *pack, const struct secret *old,
+                  const struct rsc_script *script, struct chr_error *err)
+{
+    AUTO_SECRET struct secret both = {0};
+
+    if (check_appendable(old, err) < 0 || secret_append(&both, old->data, old->len, err) < 0 ||
+        (old->data[old->len - 1] != '\n' && secret_append_text(&both, "\n", err) < 0) ||
+        secret_append(&both, script->text.data, script->text.len, err) < 0)
+        return -1;
+    return pack_bytes(pack, both.data, both.len, AUTORUN_PATH, err);
+}
+
+int autorun_put(const struct pack *pack, const struct rsc_script *script,
+                enum chr_existing existing, struct chr_error *err)
+{
+    AUTO_SECRET struct secret old = {0};
+    struct pack replace = *pack;
+    bool there;
+
+    replace.replace = true;
+    if (read_existing(pack, &old, &there, err) < 0)
+        return -1;
+    if (old.len == script->text.len && memcmp(old.data, script->text.data, old.len) == 0)
+        return 0;
+    if (!is_blank(&old) && existing == CHR_EXISTING_REFUSE)
+        return refuse_existing(&old, err);
+    if (!is_blank(&old) && existing == CHR_EXISTING_APPEND)
+        return append(&replace, &old, script, err);
+    return pack_bytes(&replace, script->text.data, script->text.len, AUTORUN_PATH, err);
+}

@@ -1,0 +1,227 @@
+/*
+ * chr_inject(): a configuration and files into an image.
+ *
+ *   build    the script: sources joined, references resolved, checked
+ *   put      it, and the files, into a session (session.h)
+ *   finish   verified and written in one step; without it nothing was written
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "op/autorun.h"
+#include "op/commit.h"
+
+/* The router's own files, as it shows them in /file; on a CHR they are kept here. */
+#define FILE_STORE "rw/disk"
+
+struct injection {
+    const struct chr_inject_options *options;
+    struct chr_inject_report *report;
+    struct chr_image *image;
+    struct session session;
+    bool on_boot; /* what is being put now */
+    struct chr_error *err;
+};
+
+static void injection_release(struct injection *in)
+{
+    session_release(&in->session);
+    chr_image_close(in->image);
+}
+
+void chr_inject_release(struct chr_inject_report *report)
+{
+    chr_lint_free(report->lint);
+    free(report->script);
+    for (size_t i = 0; i < report->count; i++)
+        free(report->items[i].path);
+    free(report->items);
+    *report = (struct chr_inject_report){0};
+}
+
+/* ---- putting ---- */
+
+static const struct chr_injected *find_item(const struct injection *in, const char *path)
+{
+    for (size_t i = 0; i < in->report->count; i++) {
+        const struct chr_injected *item = &in->report->items[i];
+
+        if (item->on_boot == in->on_boot && strcmp(item->path, path) == 0)
+            return item;
+    }
+    return NULL;
+}
+
+static int add_item(void *context, const struct packed *packed, struct chr_error *err)
+{
+    struct injection *in = context;
+    struct chr_inject_report *report = in->report;
+    struct chr_injected *item;
+
+    if (find_item(in, packed->path) != NULL)
+        return err_set(err, CHR_E_USAGE, "%s/%s is given twice", in->on_boot ? "boot:" : "",
+                       packed->path);
+    if (mem_grow(&report->items, &report->capacity, report->count, sizeof *report->items, err) < 0)
+        return -1;
+    item = &report->items[report->count];
+    *item = (struct chr_injected){.on_boot = in->on_boot, .is_folder = packed->is_folder,
+                                  .replaced = packed->replaced, .size = packed->size,
+                                  .mode = packed->mode, .path = mem_strdup(packed->path, err)};
+    if (item->path == NULL)
+        return -1;
+    report->count++;
+    return 0;
+}
+
+/* The name that a file of the host has in the image, where none was given. */
+static char *path_for(const struct chr_put *put, const char *folder, struct chr_error *err)
+{
+    AUTO_FREE char *source = mem_strdup(put->source, err);
+    const char *given = put->path;
+    size_t length = source != NULL ? strlen(source) : 0;
+    const char *name;
+    bool into;
+    char *path;
+
+    if (source == NULL)
+        return NULL;
+    while (length > 1 && source[length - 1] == '/')
+        source[--length] = '\0';
+    name = strrchr(source, '/') != NULL ? strrchr(source, '/') + 1 : source;
+    into = given == NULL || given[0] == '\0' || given[strlen(given) - 1] == '/';
+    path = mem_new(1, strlen(folder) + (given != NULL ? strlen(given) : 0) + length + 3, err);
+    if (path != NULL)
+        (void)sprintf(path, "%s/%s/%s", folder, given != NULL ? given : "", into ? name : "");
+    return path;
+}
+
+/* Without slashes at either end or in pairs, and without "." and "..". */
+static int tidy_path(char *path, struct chr_error *err)
+{
+    size_t length = 0;
+
+    for (const char *part = path; *part != '\0';) {
+        size_t size = strcspn(part, "/");
+
+        if ((size == 1 && part[0] == '.') || (size == 2 && strncmp(part, "..", 2) == 0))
+            return err_set(err, CHR_E_USAGE, "%s: a path in an image has no . and no ..", path);
+        if (size > 0 && length > 0)
+            path[length++] = '/';
+        memmove(path + length, part, size);
+        part += size;
+        length += size;
+        part += strspn(part, "/");
+    }
+    path[length] = '\0';
+    return length > 0 ? 0 : err_set(err, CHR_E_USAGE, "a path in an image is empty");
+}
+
+static int put_all(struct injection *in, struct pack *pack, const struct chr_puts *puts,
+                   const char *folder)
+{
+    for (size_t i = 0; i < puts->count; i++) {
+        AUTO_FREE char *path = path_for(&puts->items[i], folder, in->err);
+
+        if (path == NULL || tidy_path(path, in->err) < 0)
+            return -1;
+        if (pack_source(pack, puts->items[i].source, path, in->err) == 0)
+            continue;
+        return in->err->code == CHR_E_EXISTS ? err_hint(in->err, "--replace replaces files") : -1;
+    }
+    return 0;
+}
+
+static int put_on_root(struct injection *in, const struct rsc_script *script)
+{
+    struct pack pack = {.session = &in->session, .recursive = true, .done = add_item,
+                        .context = in,
+                        .replace = in->options->existing == CHR_EXISTING_REPLACE};
+
+    if (script->section_count == 0 && in->options->files.count + in->options->root.count == 0)
+        return 0;
+    if (session_side(&in->session, SESSION_ROOT, &pack.side, in->err) < 0 ||
+        (script->section_count > 0 &&
+         autorun_put(&pack, script, in->options->existing, in->err) < 0) ||
+        put_all(in, &pack, &in->options->files, FILE_STORE) < 0)
+        return -1;
+    pack.mode = in->options->mode;
+    return put_all(in, &pack, &in->options->root, "");
+}
+
+static int put_on_boot(struct injection *in)
+{
+    struct pack pack = {.session = &in->session, .recursive = true, .done = add_item,
+                        .context = in,
+                        .replace = in->options->existing == CHR_EXISTING_REPLACE};
+
+    if (in->options->boot.count == 0)
+        return 0;
+    in->on_boot = true;
+    return session_side(&in->session, SESSION_BOOT, &pack.side, in->err) < 0
+               ? -1
+               : put_all(in, &pack, &in->options->boot, "");
+}
+
+static int run(struct injection *in, const char *path, const struct rsc_script *script)
+{
+    bool write = !in->options->dry_run;
+
+    if (chr_image_open(path, write ? CHR_OPEN_WRITE : 0, &in->image, in->err) < 0)
+        return -1;
+    in->report->recovered = in->image->recovered;
+    if (commit_check(in->image, in->err) < 0)
+        return in->image->format == CHR_FORMAT_ZIP || in->image->snapshot != NULL
+                   ? err_hint(in->err, "chrimg convert makes an image of it that can be changed")
+                   : -1;
+    if (session_open(in->image, in->options->modified, &in->session, in->err) < 0 ||
+        put_on_root(in, script) < 0 || put_on_boot(in) < 0 ||
+        session_finish(&in->session, write, &in->report->changed_bytes, in->err) < 0)
+        return -1;
+    in->report->journal = in->session.journal;
+    return 0;
+}
+
+/* ---- the whole ---- */
+
+static int check_options(const struct chr_inject_options *options, struct chr_error *err)
+{
+    if (options->script_count == 0 && options->defaults == NULL && options->files.count == 0 &&
+        options->root.count == 0 && options->boot.count == 0) {
+        (void)err_set(err, CHR_E_USAGE, "nothing to inject");
+        return err_hint(err, "name a script, or what to put: --file, --put, --boot");
+    }
+    return 0;
+}
+
+int chr_inject(const char *path, const struct chr_inject_options *options,
+               struct chr_inject_report *report, struct chr_error *err)
+{
+    CLEANUP(injection_release) struct injection in = {
+        .options = options, .report = report, .err = err};
+    AUTO_SCRIPT struct rsc_script script = {0};
+
+    *report = (struct chr_inject_report){0};
+    if (check_options(options, err) < 0 ||
+        autorun_build(options, &script, &report->lint, err) < 0)
+        return -1;
+    if (run(&in, path, &script) < 0)
+        return in.image != NULL ? err_context(err, "%s", path) : -1;
+    if (options->dry_run && script.section_count > 0) {
+        report->script = rsc_script_mask(&script, err);
+        return report->script != NULL ? 0 : -1;
+    }
+    return 0;
+}
+
+int chr_render(const struct chr_inject_options *options, struct chr_inject_report *report,
+               chr_write_fn *write, void *context, struct chr_error *err)
+{
+    AUTO_SCRIPT struct rsc_script script = {0};
+
+    *report = (struct chr_inject_report){0};
+    if (autorun_build(options, &script, &report->lint, err) < 0)
+        return -1;
+    if (script.section_count == 0)
+        return err_set(err, CHR_E_USAGE, "there is no script to render");
+    return write(context, script.text.data, script.text.len, err);
+}

@@ -1,0 +1,137 @@
+/* chr_place_parse(): "IMG:/PATH", "IMG@TAG:boot:/PATH". */
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+
+#define BOOT_PREFIX "boot:"
+
+void chr_place_release(struct chr_place *place)
+{
+    free(place->image);
+    free(place->path);
+    *place = (struct chr_place){0};
+}
+
+/* Whether NAME is an image's, as chr_image_open() takes it: a file, or a file before an @. */
+static bool is_there(const char *name, struct chr_error *err)
+{
+    AUTO_FREE char *copy = mem_strdup(name, err);
+    bool there = copy != NULL && name[0] != '\0' && access(name, F_OK) == 0;
+
+    if (copy == NULL || name[0] == '\0')
+        return false;
+    for (char *at = strchr(copy + 1, '@'); !there && at != NULL; at = strchr(at + 1, '@')) {
+        *at = '\0';
+        there = access(copy, F_OK) == 0;
+        *at = '@';
+    }
+    return there;
+}
+
+/* Whether the colon at P begins a path: ":/...", ":boot:/...", and each without anything. */
+static bool begins_path(const char *p)
+{
+    if (strncmp(p + 1, BOOT_PREFIX, strlen(BOOT_PREFIX)) == 0)
+        p += strlen(BOOT_PREFIX);
+    return p[1] == '/' || p[1] == '\0';
+}
+
+/* The colon behind the image: of the first split whose image is there, else the first. */
+static const char *find_split(const char *text, struct chr_error *err)
+{
+    const char *first = NULL;
+
+    for (const char *p = strchr(text, ':'); p != NULL; p = strchr(p + 1, ':')) {
+        AUTO_FREE char *image = NULL;
+
+        if (!begins_path(p) || p == text)
+            continue;
+        image = mem_strdup(text, err);
+        if (image == NULL)
+            return NULL;
+        image[p - text] = '\0';
+        if (is_there(image, err))
+            return p;
+        first = first != NULL ? first : p;
+    }
+    return first;
+}
+
+/* "router.img:rw", as scp(1) has it: neither an image nor a file that anybody would make. */
+static int refuse_relative(const char *text, struct chr_error *err)
+{
+    for (const char *p = strchr(text, ':'); p != NULL; p = strchr(p + 1, ':')) {
+        AUTO_FREE char *image = mem_strdup(text, err);
+        struct stat st;
+
+        if (image == NULL)
+            return -1;
+        image[p - text] = '\0';
+        if (!is_there(image, err) || (stat(image, &st) == 0 && S_ISDIR(st.st_mode)))
+            continue;
+        (void)err_set(err, CHR_E_USAGE, "%s: a path in an image begins with a slash", text);
+        return err_hint(err, "IMG:/PATH, or IMG:boot:/PATH");
+    }
+    return 0;
+}
+
+/* Copy PATH's components to OUT, with one slash between them. */
+static int normalise(const char *path, char *out, struct chr_error *err)
+{
+    size_t length = 0;
+
+    for (const char *part = path; *part != '\0';) {
+        size_t size = strcspn(part, "/");
+
+        if (size == 2 && strncmp(part, "..", 2) == 0) {
+            (void)err_set(err, CHR_E_USAGE, "%s: a path in an image has no ..", path);
+            return err_hint(err, "name the folder itself");
+        }
+        if (size > 0 && !(size == 1 && part[0] == '.')) {
+            if (length > 0)
+                out[length++] = '/';
+            memcpy(out + length, part, size);
+            length += size;
+        }
+        part += size + strspn(part + size, "/");
+    }
+    out[length] = '\0';
+    return 0;
+}
+
+static int take_path(const char *path, struct chr_place *place, struct chr_error *err)
+{
+    place->on_boot = strncmp(path, BOOT_PREFIX, strlen(BOOT_PREFIX)) == 0;
+    if (place->on_boot)
+        path += strlen(BOOT_PREFIX);
+    place->named = true;
+    place->wants_folder = path[0] == '\0' || path[strlen(path) - 1] == '/';
+    place->path = mem_new(1, strlen(path) + 1, err);
+    return place->path == NULL ? -1 : normalise(path, place->path, err);
+}
+
+int chr_place_parse(const char *text, struct chr_place *out, struct chr_error *err)
+{
+    struct chr_place place = {0};
+    const char *split = access(text, F_OK) == 0 ? NULL : find_split(text, err);
+
+    if (split == NULL && !is_there(text, err) && refuse_relative(text, err) < 0)
+        return -1;
+    place.image = mem_strdup(text, err);
+    if (place.image == NULL)
+        return -1;
+    if (split != NULL)
+        place.image[split - text] = '\0';
+    if (split == NULL)
+        place.path = mem_strdup("", err);
+    if ((split == NULL && place.path == NULL) ||
+        (split != NULL && take_path(split + 1, &place, err) < 0)) {
+        chr_place_release(&place);
+        return -1;
+    }
+    *out = place;
+    return 0;
+}

@@ -1,0 +1,223 @@
+/* Changing files of a session: one door to both editors. */
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "op/session.h"
+
+/* A file's mode where there is none to go by. */
+#define DEFAULT_FILE_MODE 0644
+
+static int begin_edit(struct side *side, struct chr_error *err)
+{
+    if (side->ext != NULL || side->fat != NULL)
+        return 0;
+    file_tree_release(&side->before);
+    if (side_read_all(side, &side->before, err) < 0)
+        return -1;
+    for (size_t i = 0; i < side->before.count; i++)
+        if (side->before.nodes[i].modified > side->newest)
+            side->newest = side->before.nodes[i].modified;
+    return side->contents == CHR_CONTENTS_FAT ? fat_edit_open(side->window, &side->fat, err)
+                                              : ext_edit_open(side->window, &side->ext, err);
+}
+
+static int stat_path(struct side *side, const char *path, struct edit_entry *out,
+                     struct chr_error *err)
+{
+    return side->fat != NULL ? fat_edit_stat(side->fat, path, out, err)
+                             : ext_edit_stat(side->ext, path, out, err);
+}
+
+int side_stat(struct session *s, struct side *side, const char *path, struct edit_entry *out,
+              struct chr_error *err)
+{
+    (void)s;
+    return begin_edit(side, err) < 0 ? -1 : stat_path(side, path, out, err);
+}
+
+/* ---- attributes ---- */
+
+static size_t folder_length(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash != NULL ? (size_t)(slash - path) : 0;
+}
+
+static bool is_beside(const struct file_tree *tree, const struct file_node *node, const char *path)
+{
+    const char *folder = tree->nodes[node->parent].path;
+    size_t length = folder_length(path);
+
+    return strlen(folder) == length && strncmp(folder, path, length) == 0;
+}
+
+/* The first by name, so that the order of a folder's entries is no matter. */
+static const struct file_node *find_example(const struct side *side, const char *path,
+                                            enum file_kind kind)
+{
+    const struct file_tree *tree = &side->before;
+    const struct file_node *found = NULL;
+
+    for (size_t i = 1; i < tree->count; i++) {
+        const struct file_node *node = &tree->nodes[i];
+
+        if (node->kind == kind && is_beside(tree, node, path) &&
+            strcmp(node->name, "lost+found") != 0 &&
+            (found == NULL || strcmp(node->name, found->name) < 0))
+            found = node;
+    }
+    return found;
+}
+
+/* Nothing that is new runs with another's rights, or shuts its owner out. */
+static uint32_t mode_like(uint32_t mode, enum file_kind kind)
+{
+    return kind == FILE_FOLDER ? (mode & 0777) | 0700 : (mode & 0666) | 0600;
+}
+
+int side_attributes(struct session *s, struct side *side, const char *path, enum file_kind kind,
+                    struct edit_attributes *out, struct chr_error *err)
+{
+    const struct file_node *example;
+    struct edit_entry entry;
+    char folder[FILE_PATH_MAX];
+
+    if (begin_edit(side, err) < 0)
+        return -1;
+    if (stat_path(side, path, &entry, err) == 0 && entry.kind == kind) {
+        *out = entry.attributes;
+    } else if ((example = find_example(side, path, kind)) != NULL) {
+        *out = (struct edit_attributes){.mode = mode_like(example->mode, kind),
+                                        .uid = example->uid, .gid = example->gid};
+    } else {
+        (void)snprintf(folder, sizeof folder, "%.*s", (int)folder_length(path), path);
+        if (stat_path(side, folder, &entry, err) < 0)
+            return -1;
+        *out = entry.attributes;
+        out->mode = mode_like(kind == FILE_FOLDER ? entry.attributes.mode : DEFAULT_FILE_MODE,
+                              kind);
+    }
+    out->modified = s->modified != NULL ? *s->modified : side->newest;
+    return 0;
+}
+
+/* ---- folders ---- */
+
+static int make_one_folder(struct session *s, struct side *side, const char *path,
+                           struct chr_error *err)
+{
+    struct edit_attributes attributes;
+    struct edit_entry entry;
+
+    if (stat_path(side, path, &entry, err) == 0)
+        return entry.kind == FILE_FOLDER
+                   ? 0
+                   : err_set(err, CHR_E_REFUSED, "/%s is there already, and no folder", path);
+    if (err->code != CHR_E_MISSING ||
+        side_attributes(s, side, path, FILE_FOLDER, &attributes, err) < 0 ||
+        touched_add(&side->touched, path, err) < 0)
+        return -1;
+    return side->fat != NULL ? fat_edit_make_folder(side->fat, path, &attributes, err)
+                             : ext_edit_make_folder(side->ext, path, &attributes, err);
+}
+
+/* Every folder of the first LENGTH bytes of PATH. */
+static int make_folders(struct session *s, struct side *side, const char *path, size_t length,
+                        struct chr_error *err)
+{
+    char part[FILE_PATH_MAX];
+
+    if (strlen(path) >= sizeof part)
+        return err_set(err, CHR_E_USAGE, "a path of more than %zu bytes", sizeof part - 1);
+    for (size_t end = 0; end < length; end++) {
+        end += strcspn(path + end, "/");
+        end = end < length ? end : length;
+        (void)snprintf(part, sizeof part, "%.*s", (int)end, path);
+        if (make_one_folder(s, side, part, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int side_make_folder(struct session *s, struct side *side, const char *path, struct chr_error *err)
+{
+    return begin_edit(side, err) < 0 ? -1 : make_folders(s, side, path, strlen(path), err);
+}
+
+/* ---- what must stay on its sectors ---- */
+
+#define MAP_PATH "map"
+#define LOADER_FOLDER "EFI/BOOT/"
+
+/* PATH, or what is below it. */
+static bool covers(const char *path, const char *file)
+{
+    size_t length = strlen(path);
+
+    return strncasecmp(path, file, length) == 0 && (file[length] == '\0' || file[length] == '/');
+}
+
+/* The BIOS loader knows no file system: `map` lists the sectors of the kernel, and is itself
+ * found by its sector. */
+static int check_not_mapped(const struct side *side, const char *path, struct chr_error *err)
+{
+    const struct file_tree *tree = &side->before;
+
+    if (!side->is_boot || file_tree_find(tree, MAP_PATH) == NULL)
+        return 0;
+    for (size_t i = 1; i < tree->count; i++) {
+        const char *file = tree->nodes[i].path;
+
+        if (tree->nodes[i].kind != FILE_REGULAR || !covers(path, file) ||
+            (strcasecmp(file, MAP_PATH) != 0 &&
+             strncasecmp(file, LOADER_FOLDER, strlen(LOADER_FOLDER)) != 0))
+            continue;
+        (void)err_set(err, CHR_E_REFUSED, "boot:/%s is found by its sectors when the image boots "
+                      "with BIOS, and must stay as it is", file);
+        return err_hint(err, "new files can be put beside it");
+    }
+    return 0;
+}
+
+/* ---- putting and removing ---- */
+
+/* chrimg resize grows the root behind a boot partition, and nothing else. */
+static int hint_at_room(const struct session *s, const struct side *side, struct chr_error *err)
+{
+    if (err->code != CHR_E_SPACE)
+        return -1;
+    if (side->is_boot)
+        return err_hint(err, "a boot partition cannot be grown: remove from it what is not needed");
+    if (s->table->partition_count == 1)
+        return err_hint(err, "an image with one partition cannot be grown by chrimg resize: remove "
+                             "what is not needed");
+    return -1;
+}
+
+int side_put(struct session *s, struct side *side, const char *path,
+             const struct edit_source *source, const struct edit_attributes *attributes,
+             struct chr_error *err)
+{
+    int result;
+
+    if (begin_edit(side, err) < 0 || check_not_mapped(side, path, err) < 0 ||
+        make_folders(s, side, path, folder_length(path), err) < 0 ||
+        touched_add(&side->touched, path, err) < 0)
+        return -1;
+    result = side->fat != NULL ? fat_edit_put(side->fat, path, source, attributes, err)
+                               : ext_edit_put(side->ext, path, source, attributes, err);
+    return result == 0 || side->fat != NULL ? result : hint_at_room(s, side, err);
+}
+
+int side_remove(struct session *s, struct side *side, const char *path, bool recursive,
+                struct chr_error *err)
+{
+    (void)s;
+    if (begin_edit(side, err) < 0 || check_not_mapped(side, path, err) < 0 ||
+        touched_add(&side->touched, path, err) < 0)
+        return -1;
+    return side->fat != NULL ? fat_edit_remove(side->fat, path, recursive, err)
+                             : ext_edit_remove(side->ext, path, recursive, err);
+}

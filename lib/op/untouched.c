@@ -1,0 +1,206 @@
+/* Two trees, merged by path, and the sectors between them. */
+#include "op/untouched.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/bytes.h"
+#include "block/overlay.h"
+
+int touched_add(struct touched *touched, const char *path, struct chr_error *err)
+{
+    char *copy;
+
+    if (mem_grow(&touched->paths, &touched->capacity, touched->count, sizeof *touched->paths,
+                 err) < 0)
+        return -1;
+    copy = mem_strdup(path, err);
+    if (copy == NULL)
+        return -1;
+    touched->paths[touched->count++] = copy;
+    return 0;
+}
+
+void touched_release(struct touched *touched)
+{
+    for (size_t i = 0; i < touched->count; i++)
+        free(touched->paths[i]);
+    free(touched->paths);
+    *touched = (struct touched){0};
+}
+
+/* ---- what may change ---- */
+
+struct comparison {
+    const struct touched *touched;
+    bool any_case;
+    struct file_run *kept; /* where untouched files lie, by place */
+    size_t kept_count;
+    size_t kept_capacity;
+    struct chr_error *err;
+};
+
+static bool begins_with(const struct comparison *c, const char *path, const char *begin)
+{
+    size_t length = strlen(begin);
+
+    return (c->any_case ? strncasecmp(path, begin, length) : strncmp(path, begin, length)) == 0;
+}
+
+static bool is_touched(const struct comparison *c, const char *path)
+{
+    for (size_t i = 0; i < c->touched->count; i++) {
+        const char *begin = c->touched->paths[i];
+
+        if (begins_with(c, path, begin) &&
+            (path[strlen(begin)] == '\0' || path[strlen(begin)] == '/'))
+            return true;
+    }
+    return false;
+}
+
+/* Whether entries of the folder PATH changed; its own inode does, then. */
+static bool holds_touched(const struct comparison *c, const char *path)
+{
+    size_t length = strlen(path);
+
+    for (size_t i = 0; i < c->touched->count; i++) {
+        const char *below = c->touched->paths[i];
+
+        if (length == 0 || (begins_with(c, below, path) && below[length] == '/'))
+            return true;
+    }
+    return false;
+}
+
+/* ---- files ---- */
+
+static bool same_runs(const struct file_node *a, const struct file_node *b)
+{
+    if (a->run_count != b->run_count)
+        return false;
+    for (size_t i = 0; i < a->run_count; i++)
+        if (a->runs[i].file_off != b->runs[i].file_off || a->runs[i].off != b->runs[i].off ||
+            a->runs[i].length != b->runs[i].length || a->runs[i].unwritten != b->runs[i].unwritten)
+            return false;
+    return true;
+}
+
+static int keep_places(struct comparison *c, const struct file_node *node)
+{
+    for (size_t i = 0; i < node->run_count; i++) {
+        if (mem_grow(&c->kept, &c->kept_capacity, c->kept_count, sizeof *c->kept, c->err) < 0)
+            return -1;
+        c->kept[c->kept_count++] = node->runs[i];
+    }
+    return 0;
+}
+
+static int compare_node(struct comparison *c, const struct file_node *a, const struct file_node *b)
+{
+    if (a->kind != b->kind || a->mode != b->mode || a->uid != b->uid || a->gid != b->gid ||
+        a->inode != b->inode)
+        return err_set(c->err, CHR_E_INTERNAL, "verification: /%s became another", a->path);
+    if (a->kind == FILE_FOLDER && holds_touched(c, a->path))
+        return 0;
+    if (a->size != b->size || a->modified != b->modified || !same_runs(a, b))
+        return err_set(c->err, CHR_E_INTERNAL, "verification: /%s changed, and should not have",
+                       a->path);
+    return keep_places(c, a);
+}
+
+static int merge(struct comparison *c, const struct file_node **before, size_t before_count,
+                 const struct file_node **after, size_t after_count)
+{
+    size_t i = 0;
+    size_t k = 0;
+
+    while (i < before_count || k < after_count) {
+        int order = i == before_count  ? 1
+                    : k == after_count ? -1
+                                       : strcmp(before[i]->path, after[k]->path);
+        const struct file_node *node = order <= 0 ? before[i] : after[k];
+        bool may = is_touched(c, node->path);
+
+        if (!may && order != 0)
+            return err_set(c->err, CHR_E_INTERNAL, "verification: /%s %s, and should not have",
+                           node->path, order < 0 ? "is gone" : "came up");
+        if (!may && compare_node(c, before[i], after[k]) < 0)
+            return -1;
+        i += order <= 0;
+        k += order >= 0;
+    }
+    return 0;
+}
+
+static int compare_trees(struct comparison *c, const struct file_tree *before,
+                         const struct file_tree *after)
+{
+    AUTO_FREE const struct file_node **old_nodes = file_tree_sorted(before, c->err);
+    AUTO_FREE const struct file_node **new_nodes =
+        old_nodes != NULL ? file_tree_sorted(after, c->err) : NULL;
+
+    if (new_nodes == NULL)
+        return -1;
+    return merge(c, old_nodes, before->count - 1, new_nodes, after->count - 1);
+}
+
+/* ---- sectors ---- */
+
+static int by_place(const void *a, const void *b)
+{
+    const struct file_run *x = a;
+    const struct file_run *y = b;
+
+    return x->off < y->off ? -1 : x->off > y->off;
+}
+
+/* The first kept run that ends behind OFF, or NULL.  Runs overlap only when they are equal:
+ * those of hard links. */
+static const struct file_run *kept_at(const struct comparison *c, uint64_t off)
+{
+    size_t low = 0;
+    size_t high = c->kept_count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (c->kept[middle].off + c->kept[middle].length <= off)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < c->kept_count ? &c->kept[low] : NULL;
+}
+
+static int check_sectors(struct comparison *c, struct blk *overlay, uint64_t start)
+{
+    struct overlay_run run;
+
+    if (c->kept_count > 1)
+        qsort(c->kept, c->kept_count, sizeof *c->kept, by_place);
+    for (uint64_t at = start; overlay_next(overlay, at, &run); at = run.off + run.length) {
+        const struct file_run *kept = kept_at(c, run.off - start);
+
+        if (kept != NULL && kept->off < run.off - start + run.length)
+            return err_set(c->err, CHR_E_INTERNAL,
+                           "verification: offset %" PRIu64 " was written, where an untouched file "
+                           "lies", run.off);
+    }
+    return 0;
+}
+
+int check_untouched(const struct file_tree *before, const struct file_tree *after,
+                    const struct touched *touched, bool any_case, struct blk *overlay,
+                    uint64_t start, struct chr_error *err)
+{
+    struct comparison c = {.touched = touched, .any_case = any_case, .err = err};
+    int result = compare_trees(&c, before, after);
+
+    if (result == 0)
+        result = check_sectors(&c, overlay, start);
+    free(c.kept);
+    return result;
+}
