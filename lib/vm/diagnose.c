@@ -1,0 +1,162 @@
+/* Why a machine did not get ready, from what can be seen of it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "vm/ready.h"
+
+#define TAIL_SIZE 16384
+#define LAST_WORDS 500
+#define SERIAL_WORDS 120
+struct sign {
+    const char *text; /* on the serial line, where SeaBIOS (graphics=off) and EDK2 speak, too */
+    const char *meaning;
+    const char *hint;
+};
+
+static const char no_boot_hint[] =
+    "chrimg info says whether the image boots with BIOS and with UEFI; chrimg fatten makes UEFI work";
+static const char no_disk_hint[] =
+    "RouterOS knows virtio-blk-pci, virtio-scsi, NVMe, SATA and IDE disks: try another --disk-bus";
+
+/* In the order in which a boot gets to them: the last one found counts. */
+static const struct sign signs[] = {
+    {"No bootable device", "the firmware (SeaBIOS) found nothing to boot", no_boot_hint},
+    {"Boot failed: not a bootable disk", "the firmware (SeaBIOS) found nothing to boot",
+     no_boot_hint},
+    {"BdsDxe: No bootable option or device was found",
+     "the firmware (UEFI) found nothing to boot", no_boot_hint},
+    {"BdsDxe: failed to load", "the firmware (UEFI) could not load a boot loader", no_boot_hint},
+    {"UEFI Interactive Shell", "the firmware (UEFI) found nothing to boot and is in its shell",
+     no_boot_hint},
+    {"!!!! X64 Exception", "the firmware (UEFI) stopped in an exception: is the loader damaged?",
+     "chrimg check says whether the image is sound"},
+    {"Synchronous Exception at", "the firmware (UEFI) stopped in an exception: is the loader damaged?",
+     "chrimg check says whether the image is sound"},
+    {"could not find disk", "the kernel runs and finds no disk", no_disk_hint},
+    {"Unable to mount root fs", "the kernel runs and cannot mount its root", no_disk_hint},
+    {"root is on none", "the system runs and finds no root partition", no_disk_hint},
+    {"No working init found", "the kernel runs, and no program of the image does",
+     "on Apple processors, arm64 images need --accel tcg"},
+    {"Kernel panic", "the kernel stopped in a panic", "chrimg logs shows it"},
+};
+
+static const struct sign *find_sign(const char *serial)
+{
+    const struct sign *found = NULL;
+
+    for (size_t i = 0; i < sizeof signs / sizeof signs[0]; i++)
+        if (strstr(serial, signs[i].text) != NULL)
+            found = &signs[i];
+    return found;
+}
+
+/* The last lines, in one: "a; b". */
+static void last_words(const char *text, char *words, size_t size)
+{
+    size_t length = strlen(text);
+    const char *from = text + (length > size - 8 ? length - (size - 8) : 0);
+    size_t n = 0;
+
+    for (; *from != '\0' && n + 3 < size; from++) {
+        bool end = *from == '\n' || *from == '\r';
+
+        if (!end)
+            words[n++] = *from;
+        else if (n > 0 && words[n - 1] != ' ') {
+            words[n++] = ';';
+            words[n++] = ' ';
+        }
+    }
+    while (n > 0 && (words[n - 1] == ' ' || words[n - 1] == ';'))
+        n--;
+    words[n] = '\0';
+}
+
+static int say_died(const struct vm_record *record, struct chr_error *err)
+{
+    char text[TAIL_SIZE];
+    char words[LAST_WORDS + 8];
+
+    vm_read_tail(record->log_file, text, sizeof text);
+    last_words(text, words, sizeof words);
+    if (words[0] == '\0')
+        return err_set(err, CHR_E_IO, "QEMU ended without a word: was the guest turned off?");
+    (void)err_set(err, CHR_E_IO, "QEMU ended: %s", words);
+    if (strstr(words, "lock") != NULL)
+        return err_hint(err, "another QEMU, qemu-img or chrimg uses the image; chrimg ps");
+    if (strstr(words, "host forwarding") != NULL)
+        return err_hint(err, "another program took the port meanwhile; --forward names others");
+    return -1;
+}
+
+static int say_silent(const struct vm_wait *wait, const struct vm_seen *seen, const char *serial,
+                      struct chr_error *err)
+{
+    char words[SERIAL_WORDS + 8];
+
+    if (seen->wrong > 0) {
+        (void)err_set(err, CHR_E_IO, "the guest answers, but not with HTTP 200: %.60s",
+                      seen->answer);
+        return err_hint(err, "--ready tcp:22 or --ready none is content with less");
+    }
+    if (wait->port != 0 && !seen->up && !seen->reached && seen->closed == 0) {
+        last_words(serial, words, sizeof words);
+        (void)err_set(err, CHR_E_IO, "the guest does not answer on its network; %s%s",
+                      words[0] != '\0' ? "its serial line ends with: "
+                                       : "nothing is on its serial line",
+                      words);
+        return err_hint(err, "10.0.2.15 must be on ether1 (by DHCP, as RouterOS does it by itself), "
+                        "and no firewall in between; chrimg console shows the router");
+    }
+    if (seen->closed > 0 || seen->reached || seen->up) {
+        (void)err_set(err, CHR_E_IO, "the guest has a network, and nothing %s on the port",
+                      seen->closed > 0 && !seen->reached ? "listens" : "answered in time");
+        return err_hint(err, "is the service switched off in the router? --ready tcp:22, or a longer "
+                        "--timeout");
+    }
+    if (wait->ready == CHR_READY_SERIAL) {
+        (void)err_set(err, CHR_E_IO, "the serial line never said %.200s", wait->pattern);
+        return err_hint(err, "chrimg logs shows what it said");
+    }
+    (void)err_set(err, CHR_E_IO, "the guest was not heard of");
+    return err_hint(err, "chrimg logs and chrimg console show what it does");
+}
+
+/* Where the guest's writes go: the overlay, if there is one. */
+static const char *disk_file(const struct vm_record *record)
+{
+    for (size_t i = 0; i < record->file_count; i++)
+        if (record->files[i].kind == VM_MAKE_OVERLAY)
+            return record->files[i].target;
+    return record->image;
+}
+
+int vm_diagnose(const struct vm_record *record, const struct vm_wait *wait,
+                enum vm_outcome outcome, const struct vm_seen *seen, struct chr_error *err)
+{
+    char serial[TAIL_SIZE];
+    const struct sign *sign;
+
+    if (outcome == VM_DIED)
+        return say_died(record, err);
+    if (outcome == VM_STUCK) {
+        (void)err_set(err, CHR_E_IO, "the machine stopped in an internal error of %s",
+                      record->accel);
+        return err_hint(err, "--accel tcg emulates instead");
+    }
+    if (outcome == VM_IO_ERROR) {
+        (void)err_set(err, CHR_E_IO, "%s is turned off: the host could not write the router's disk, "
+                      "%s", record->name, disk_file(record));
+        return err_hint(err, "df shows whether its file system is full; boot it again then");
+    }
+    vm_read_tail(record->serial_log, serial, sizeof serial);
+    sign = find_sign(serial);
+    if (sign == NULL || seen->up || seen->reached || seen->closed > 0 || seen->wrong > 0)
+        (void)say_silent(wait, seen, serial, err);
+    else {
+        (void)err_set(err, CHR_E_IO, "%s", sign->meaning);
+        (void)err_hint(err, "%s", sign->hint);
+    }
+    return err_context(err, "%s is not ready after %lld s", record->name,
+                       (long long)(wait->timeout_ms / 1000));
+}

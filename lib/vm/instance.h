@@ -1,0 +1,142 @@
+/*
+ * Instances: virtual machines by name, and what is written down about each.
+ *
+ * $XDG_STATE_HOME/chrimg/NAME   record.json, disks and variables of ours, logs
+ * $XDG_RUNTIME_DIR/chrimg/NAME  sockets and QEMU's pid file; while it runs
+ *
+ * Both are for their owner alone.  The record is replaced as a whole, under a lock
+ * on the state folder; it is there before QEMU is (process.h).
+ */
+#ifndef CHRIMG_VM_INSTANCE_H
+#define CHRIMG_VM_INSTANCE_H
+
+#include "vm/plan.h"
+#include "vm/process.h"
+
+#define VM_BOOT_ID_SIZE 64
+#define VM_NAMESPACE_SIZE 32 /* "pid:[4026531836]" */
+
+/* What is needed to find, stop and start an instance again. */
+struct vm_record {
+    char name[CHR_BOOT_NAME_MAX + 1];
+    char *image; /* absolute path */
+    char *arch;
+    char *accel; /* "kvm", "hvf", "tcg" */
+    char *firmware; /* "SeaBIOS", "UEFI" */
+    char **argv; /* ends with NULL */
+    struct vm_file *files; /* that the plan made */
+    size_t file_count;
+    struct vm_forward *forwards; /* their address is listen */
+    size_t forward_count;
+    char *listen;
+    char *qmp_socket;
+    char *serial_socket;
+    char *serial_log;
+    char *log_file; /* QEMU's own */
+    bool remove;    /* the instance goes when the machine is off */
+    bool adopted;   /* somebody else started QEMU: there is no file of this record */
+    enum chr_ready ready;
+    uint16_t ready_port;
+    char *ready_pattern; /* or NULL */
+    unsigned timeout;    /* seconds; 0: by accelerator */
+    int64_t started;     /* seconds since 1970 */
+    pid_t pid;           /* 0: never started */
+    uint64_t start_time;
+    char boot_id[VM_BOOT_ID_SIZE];
+    char host[VM_IDENTITY_SIZE]; /* that started it; "": not known */
+    char pid_namespace[VM_NAMESPACE_SIZE];
+};
+
+struct vm_instance {
+    char name[CHR_BOOT_NAME_MAX + 1];
+    char runtime[VM_PATH_SIZE];
+    char state[VM_PATH_SIZE];
+    int lock; /* descriptor that holds the lock, or -1 */
+};
+
+#define VM_NO_INSTANCE ((struct vm_instance){.lock = -1})
+
+/* Say where instance NAME is below the folders of HOST; touches nothing. */
+int vm_instance_place(const struct vm_host *host, const char *name, struct vm_instance *instance,
+                      struct chr_error *err);
+
+/*
+ * Make the folders (0700, checked to be ours and nobody else's) and take the lock.
+ * CHR_E_BUSY when another process holds it for longer than a few seconds.
+ */
+int vm_instance_lock_new(struct vm_instance *instance, struct chr_error *err);
+
+/* Take the lock of an instance that is there; CHR_E_MISSING when there is none. */
+int vm_instance_lock(struct vm_instance *instance, struct chr_error *err);
+
+/* The same without patience. */
+int vm_instance_try_lock(struct vm_instance *instance, struct chr_error *err);
+
+/* Make the runtime folder, which tidying takes away; under the lock. */
+int vm_instance_prepare(const struct vm_instance *instance, struct chr_error *err);
+
+/* Whether its state folder holds what the guest wrote: a disk or firmware variables. */
+bool vm_instance_keeps(const struct vm_instance *instance);
+
+/*
+ * That somebody asked for the machine's end, for who started it and sees it die: noted
+ * before it ends, forgotten with its next start.
+ */
+void vm_instance_note_stop(const struct vm_instance *instance);
+void vm_instance_clear_stop(const struct vm_instance *instance);
+/* True as well when nothing of the instance is left: it was removed, after it was ended. */
+bool vm_instance_was_stopped(const struct vm_instance *instance);
+
+void vm_instance_unlock(struct vm_instance *instance);
+#define AUTO_VM_INSTANCE CLEANUP(vm_instance_unlock)
+
+/*
+ * The record; CHR_E_MISSING when there is none, CHR_E_DAMAGED when it is not ours.  Where a
+ * machine runs that the written one does not know of, it is vm_record_adopt()'s.
+ */
+int vm_record_read(const struct vm_instance *instance, struct vm_record *record,
+                   struct chr_error *err);
+int vm_record_write(const struct vm_instance *instance, const struct vm_record *record,
+                    struct chr_error *err);
+/*
+ * Take away what a start leaves that was killed before it had written its record: an
+ * empty folder.  One with anything in it stays.  Under the lock.
+ */
+void vm_record_sweep(const struct vm_instance *instance);
+void vm_record_release(struct vm_record *record);
+#define AUTO_VM_RECORD CLEANUP(vm_record_release)
+
+/*
+ * A record of the machine whose pid file is in the instance's runtime folder, made of the
+ * arguments of its process (Linux); false when none runs.  Forwards are not known.
+ */
+bool vm_record_adopt(const struct vm_instance *instance, struct vm_record *record);
+
+/* Fill in pid, start_time and boot_id. */
+void vm_record_bind(struct vm_record *record, const struct vm_process *process);
+
+/* Fill in the host and the container that RECORD is of: this one. */
+void vm_record_set_origin(struct vm_record *record);
+
+/*
+ * Whether RECORD was written on another host, or in another container that may still be
+ * there: whether its machine runs cannot be told here, and what it keeps is not to be removed.
+ */
+bool vm_record_is_foreign(const struct vm_record *record);
+
+/* The machine of RECORD, if it runs: true, and *PROCESS is to be released. */
+bool vm_record_process(const struct vm_record *record, struct vm_process *process);
+
+/*
+ * Take away what a machine that is off leaves: its sockets, and with FORGET, or when it
+ * was started so, everything else.  Under the lock.
+ */
+int vm_instance_tidy(struct vm_instance *instance, const struct vm_record *record, bool forget,
+                     struct chr_error *err);
+
+/* The names of all instances, sorted; free each and the list. */
+int vm_instance_names(const struct vm_host *host, char ***names, size_t *count,
+                      struct chr_error *err);
+void vm_names_free(char **names, size_t count);
+
+#endif

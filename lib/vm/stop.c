@@ -1,0 +1,92 @@
+/* Power button, quit, kill. */
+#include "vm/stop.h"
+
+#include <signal.h>
+#include <string.h>
+
+#include "vm/clock.h"
+#include "vm/qmp.h"
+
+#define QMP_PATIENCE_MS 3000
+#define BUTTON_STEP_MS 5000
+#define QUIT_PATIENCE_MS 5000
+#define TERM_PATIENCE_MS 2000
+#define KILL_PATIENCE_MS 5000
+
+/* A command whose effect is what counts: QEMU may close the connection before it answers. */
+static bool tell(const struct vm_record *record, const char *command, int64_t deadline)
+{
+    AUTO_QMP struct qmp *qmp = NULL;
+    struct chr_error ignored;
+
+    return qmp_connect(record->qmp_socket, deadline, &qmp, &ignored) == 0 &&
+           (qmp_command(qmp, command, NULL, deadline, NULL, &ignored) == 0 ||
+            strcmp(command, "quit") == 0);
+}
+
+/* A machine that is paused or broken cannot react to its power button. */
+static bool can_react(const struct vm_record *record, int64_t deadline)
+{
+    AUTO_QMP struct qmp *qmp = NULL;
+    struct chr_error ignored;
+    json_t *result = NULL;
+    bool running;
+
+    if (qmp_connect(record->qmp_socket, deadline, &qmp, &ignored) < 0 ||
+        qmp_command(qmp, "query-status", NULL, deadline, &result, &ignored) < 0)
+        return false;
+    running = json_is_true(json_object_get(result, "running"));
+    json_decref(result);
+    return running;
+}
+
+/* A press that comes while the guest still boots is not heard: so more than one. */
+static bool press_button(const struct vm_record *record, const struct vm_process *process,
+                         int64_t deadline)
+{
+    do {
+        int64_t next = clock_ms() + BUTTON_STEP_MS;
+
+        if (!tell(record, "system_powerdown", deadline))
+            return !vm_process_is_alive(process);
+        if (vm_process_wait(process, next < deadline ? next : deadline))
+            return true;
+    } while (clock_ms() < deadline);
+    return false;
+}
+
+static int kill_it(const struct vm_record *record, const struct vm_process *process,
+                   enum vm_stopped *how, struct chr_error *err)
+{
+    /* QEMU ends at SIGTERM as at quit, if its main loop still turns. */
+    if (vm_process_signal(process, SIGTERM, err) < 0)
+        return -1;
+    *how = VM_STOP_QUIT;
+    if (vm_process_wait(process, clock_ms() + TERM_PATIENCE_MS))
+        return 0;
+    *how = VM_STOP_KILLED;
+    if (vm_process_signal(process, SIGKILL, err) < 0)
+        return -1;
+    if (vm_process_wait(process, clock_ms() + KILL_PATIENCE_MS))
+        return 0;
+    return err_set(err, CHR_E_IO, "%s: process %ld does not end", record->name,
+                   (long)process->pid);
+}
+
+int vm_stop(const struct vm_record *record, const struct vm_process *process, int64_t patience_ms,
+            enum vm_stopped *how, struct chr_error *err)
+{
+    int64_t deadline = clock_ms() + patience_ms;
+
+    *how = VM_STOP_GONE;
+    if (!vm_process_is_alive(process))
+        return 0;
+    *how = VM_STOP_POWERDOWN;
+    /* Another client (a snapshot of the memory takes its time) is no reason to be impolite. */
+    if (patience_ms > 0 && can_react(record, deadline) && press_button(record, process, deadline))
+        return 0;
+    *how = VM_STOP_QUIT;
+    if (tell(record, "quit", clock_ms() + QMP_PATIENCE_MS) && vm_process_wait(process, clock_ms() + QUIT_PATIENCE_MS))
+        return 0;
+    return kill_it(record, process, how, err);
+}
