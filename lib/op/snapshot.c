@@ -6,9 +6,11 @@
 
 #include "base/utf.h"
 #include "op/image.h"
+#include "op/live.h"
 #include "qcow2/qcow2.h"
 
 #define KEPT_PREFIX "before-apply-"
+#define KEPT_SIZE 64
 /* Applied twice within a second: -2, -3, ... */
 #define KEPT_TRIES 100
 
@@ -26,18 +28,23 @@ static int check_tag(const char *tag, struct chr_error *err)
     return 0;
 }
 
+int snapshot_refuse_format(const char *path, enum chr_format format, struct chr_error *err)
+{
+    (void)err_set(err, CHR_E_REFUSED, "%s is a %s image, which cannot hold snapshots", path,
+                  chr_format_name(format));
+    return err_hint(err, "chrimg convert %s %.*s.qcow2", path,
+                    (int)(strrchr(path, '.') != NULL ? strrchr(path, '.') - path
+                                                     : (long)strlen(path)), path);
+}
+
 /* Open PATH for a change of its snapshots. */
 static int open_for_change(const char *path, struct chr_image **image, struct chr_error *err)
 {
     if (chr_image_open(path, CHR_OPEN_WRITE, image, err) < 0)
         return -1;
-    if ((*image)->format == CHR_FORMAT_QCOW2)
-        return 0;
-    (void)err_set(err, CHR_E_REFUSED, "%s is a %s image, which cannot hold snapshots", path,
-                  chr_format_name((*image)->format));
-    return err_hint(err, "chrimg convert %s %.*s.qcow2", path,
-                    (int)(strrchr(path, '.') != NULL ? strrchr(path, '.') - path
-                                                     : (long)strlen(path)), path);
+    return (*image)->format == CHR_FORMAT_QCOW2
+               ? 0
+               : snapshot_refuse_format(path, (*image)->format, err);
 }
 
 static struct timespec now(void)
@@ -56,11 +63,11 @@ static int create_now(struct chr_image *image, const char *tag, struct chr_error
                                  err);
 }
 
-int chr_snapshot_create(const char *path, const char *tag, struct chr_error *err)
+static int create_in_file(const char *path, const char *tag, struct chr_error *err)
 {
     AUTO_IMAGE struct chr_image *image = NULL;
 
-    if (check_tag(tag, err) < 0 || open_for_change(path, &image, err) < 0)
+    if (open_for_change(path, &image, err) < 0)
         return -1;
     if (create_now(image, tag, err) == 0)
         return 0;
@@ -69,19 +76,59 @@ int chr_snapshot_create(const char *path, const char *tag, struct chr_error *err
     return err_context(err, "%s", path);
 }
 
-/* "before-apply-20250101-120000", in UTC; with a number behind it when that is taken. */
-static int keep_current(struct chr_image *image, char kept[CHR_TAG_MAX + 1], struct chr_error *err)
+/* Through QEMU when a machine of ours has the image open; RESULT says so. */
+static bool is_live(const char *path, struct live *live, struct chr_snapshot_result *result)
+{
+    *result = (struct chr_snapshot_result){0};
+    if (!live_find(path, live))
+        return false;
+    (void)snprintf(result->vm, sizeof result->vm, "%s", live->record.name);
+    return true;
+}
+
+int chr_snapshot_create_live(const char *path, const char *tag, bool with_memory,
+                             struct chr_snapshot_result *result, struct chr_error *err)
+{
+    AUTO_LIVE struct live live = {.instance = VM_NO_INSTANCE, .process = VM_NO_PROCESS};
+
+    if (check_tag(tag, err) < 0)
+        return -1;
+    if (is_live(path, &live, result))
+        return live_create(&live, path, tag, with_memory, err);
+    if (!with_memory)
+        return create_in_file(path, tag, err);
+    (void)err_set(err, CHR_E_REFUSED, "no machine that chrimg has started runs from %s: there is "
+                  "no memory to keep", path);
+    return err_hint(err, "chrimg boot %s starts one", path);
+}
+
+int chr_snapshot_create(const char *path, const char *tag, struct chr_error *err)
+{
+    struct chr_snapshot_result result;
+
+    return chr_snapshot_create_live(path, tag, false, &result, err);
+}
+
+/* "before-apply-20250101-120000", in UTC. */
+void live_kept_name(char *kept)
 {
     struct timespec time = now();
-    char stamp[32];
+    char stamp[32] = "";
     struct tm tm;
 
-    if (gmtime_r(&time.tv_sec, &tm) == NULL ||
-        strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", &tm) == 0)
-        return err_set(err, CHR_E_INTERNAL, "the clock gives no time");
+    if (gmtime_r(&time.tv_sec, &tm) != NULL)
+        (void)strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", &tm);
+    (void)snprintf(kept, KEPT_SIZE, KEPT_PREFIX "%s", stamp);
+}
+
+/* With a number behind it when that is taken. */
+static int keep_current(struct chr_image *image, char kept[CHR_TAG_MAX + 1], struct chr_error *err)
+{
+    char first[KEPT_SIZE];
+
+    live_kept_name(first);
     for (int try = 1; try <= KEPT_TRIES; try++) {
-        (void)snprintf(kept, CHR_TAG_MAX + 1, try == 1 ? KEPT_PREFIX "%s" : KEPT_PREFIX "%s-%d",
-                       stamp, try);
+        (void)snprintf(kept, CHR_TAG_MAX + 1, try == 1 ? "%s" : "%s-%d", first, try);
         if (create_now(image, kept, err) == 0)
             return 0;
         if (err->code != CHR_E_EXISTS)
@@ -107,8 +154,8 @@ static int find_tag(struct chr_image *image, const char *tag, struct chr_error *
     return err_hint(err, "chrimg snapshot -l %s lists them", image->path);
 }
 
-int chr_snapshot_apply(const char *path, const char *tag, bool keep, char kept[CHR_TAG_MAX + 1],
-                       struct chr_error *err)
+int snapshot_apply_file(const char *path, const char *tag, bool keep, char kept[CHR_TAG_MAX + 1],
+                        struct chr_error *err)
 {
     AUTO_IMAGE struct chr_image *image = NULL;
 
@@ -121,7 +168,27 @@ int chr_snapshot_apply(const char *path, const char *tag, bool keep, char kept[C
     return 0;
 }
 
-int chr_snapshot_delete(const char *path, const char *tag, struct chr_error *err)
+int chr_snapshot_apply_live(const char *path, const char *tag, bool keep,
+                            struct chr_snapshot_result *result, struct chr_error *err)
+{
+    AUTO_LIVE struct live live = {.instance = VM_NO_INSTANCE, .process = VM_NO_PROCESS};
+
+    return is_live(path, &live, result)
+               ? live_apply(&live, path, tag, keep, result, err)
+               : snapshot_apply_file(path, tag, keep, result->kept, err);
+}
+
+int chr_snapshot_apply(const char *path, const char *tag, bool keep, char kept[CHR_TAG_MAX + 1],
+                       struct chr_error *err)
+{
+    struct chr_snapshot_result result;
+    int outcome = chr_snapshot_apply_live(path, tag, keep, &result, err);
+
+    (void)snprintf(kept, CHR_TAG_MAX + 1, "%s", result.kept);
+    return outcome;
+}
+
+static int delete_in_file(const char *path, const char *tag, struct chr_error *err)
 {
     AUTO_IMAGE struct chr_image *image = NULL;
 
@@ -130,6 +197,22 @@ int chr_snapshot_delete(const char *path, const char *tag, struct chr_error *err
     if (find_tag(image, tag, err) < 0 || qcow2_snapshot_delete(image->disk, tag, err) < 0)
         return err_context(err, "%s", path);
     return 0;
+}
+
+int chr_snapshot_delete_live(const char *path, const char *tag, struct chr_snapshot_result *result,
+                             struct chr_error *err)
+{
+    AUTO_LIVE struct live live = {.instance = VM_NO_INSTANCE, .process = VM_NO_PROCESS};
+
+    return is_live(path, &live, result) ? live_delete(&live, path, tag, err)
+                                        : delete_in_file(path, tag, err);
+}
+
+int chr_snapshot_delete(const char *path, const char *tag, struct chr_error *err)
+{
+    struct chr_snapshot_result result;
+
+    return chr_snapshot_delete_live(path, tag, &result, err);
 }
 
 /* The ID names it, unless another snapshot has that ID for a tag: tags come first. */

@@ -1,0 +1,396 @@
+/* chr_boot(): an image, what it is, what this host has, a plan, a machine, an answer. */
+#include "op/boot.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "op/image.h"
+#include "vm/clock.h"
+#include "vm/emit.h"
+#include "vm/stop.h"
+
+/* Starts at the same moment find the same ports free; all but one of them look again. */
+#define PORT_TRIES 10
+
+struct boot {
+    const char *name; /* of the image, as the user says it */
+    struct chr_boot_options options;
+    const struct chr_vm_watch *watch;
+    struct vm_host *host;
+    struct vm_image image;
+    char *path;
+    struct vm_plan plan;
+    struct vm_instance instance;
+    struct vm_record record;
+    struct vm_process process;
+    bool fell_back;
+    bool kvm_failed; /* or something else did, as long as TCG has not done better */
+    int64_t begin;
+    int64_t start_ms;
+    int64_t ready_ms;
+};
+
+static void note(const struct boot *boot, const char *text)
+{
+    if (boot->watch->note != NULL)
+        boot->watch->note(text, boot->watch->context);
+}
+
+/* ---- facts ---- */
+
+/* An image that one of our machines uses has a better message than its lock. */
+static int in_use(const struct boot *boot, struct chr_error *err)
+{
+    char name[CHR_BOOT_NAME_MAX + 1];
+
+    if (err->code != CHR_E_BUSY || !chr_vm_of_image(boot->name, name))
+        return -1;
+    (void)err_set(err, CHR_E_BUSY, "%s is in use: instance %s runs from it", boot->name, name);
+    return err_hint(err, "chrimg console %s, chrimg stop %s; --throwaway does not help, as it "
+                    "changes underneath", name, name);
+}
+
+/* The zip's member, the snapshot's state and so on are refused by the plan, by name. */
+static int look_at_image(struct boot *boot, struct chr_error *err)
+{
+    
+    AUTO_IMAGE struct chr_image *image = NULL;
+    struct chr_report *report = NULL;
+
+    if (chr_image_open(boot->name, 0, &image, err) < 0)
+        return in_use(boot, err);
+    boot->path = realpath(image->path, NULL);
+    if (boot->path == NULL)
+        return err_errno(err, errno, "cannot find %s", image->path);
+    if (image->recovered) {
+        (void)err_set(err, CHR_E_REFUSED, "a change of %s in place was interrupted", boot->name);
+        return err_hint(err, "run that command again, or chrimg check --repair, which takes it back");
+    }
+    if (chr_inspect(image, &report, err) < 0)
+        return -1;
+    boot->image = (struct vm_image){
+        .path = boot->path,
+        .format = image->format,
+        .arch = strcmp(report->architecture, "x86_64") == 0    ? "x86_64"
+                : strcmp(report->architecture, "aarch64") == 0 ? "aarch64"
+                                                               : "unknown",
+        .bios = report->bios,
+        .uefi = report->uefi,
+        .size = report->virtual_size,
+        .read_only = access(boot->path, W_OK) < 0,
+        .is_snapshot = image->snapshot != NULL,
+    };
+    chr_report_free(report);
+    return 0;
+}
+
+static int make_plan(struct boot *boot, struct chr_error *err)
+{
+    vm_plan_release(&boot->plan);
+    return vm_plan_make(boot->host, &boot->image, &boot->options, &boot->plan, err);
+}
+
+static int look_at_host(struct boot *boot, struct chr_error *err)
+{
+    const char *arch = strcmp(boot->image.arch, "unknown") == 0 ? "x86_64" : boot->image.arch;
+
+    vm_host_free(boot->host);
+    boot->host = NULL;
+    return vm_host_probe(&boot->options, arch, &boot->host, err);
+}
+
+static int prepare(struct boot *boot, struct chr_error *err)
+{
+    return look_at_image(boot, err) < 0 || look_at_host(boot, err) < 0 ? -1 : make_plan(boot, err);
+}
+
+static void release(struct boot *boot)
+{
+    vm_instance_unlock(&boot->instance);
+    vm_process_release(&boot->process);
+    vm_record_release(&boot->record);
+    vm_plan_release(&boot->plan);
+    vm_host_free(boot->host);
+    free(boot->path);
+}
+
+static struct boot boot_of(const char *name, const struct chr_boot_options *options,
+                           const struct chr_vm_watch *watch)
+{
+    return (struct boot){
+        .name = name,
+        .options = *options,
+        .watch = watch,
+        .instance = VM_NO_INSTANCE,
+        .process = VM_NO_PROCESS,
+        .begin = clock_ms(),
+    };
+}
+
+/* ---- the record ---- */
+
+static const char *accel_name(enum chr_accel accel)
+{
+    return accel == CHR_ACCEL_KVM ? "kvm" : accel == CHR_ACCEL_HVF ? "hvf" : "tcg";
+}
+
+static int copy_argv(char *const *argv, size_t count, struct vm_record *record,
+                     struct chr_error *err)
+{
+    record->argv = mem_new(count + 1, sizeof *record->argv, err);
+    for (size_t i = 0; record->argv != NULL && i < count; i++)
+        if ((record->argv[i] = mem_strdup(argv[i], err)) == NULL)
+            return -1;
+    return record->argv != NULL ? 0 : -1;
+}
+
+static int copy_files(const struct vm_plan *plan, struct vm_record *record, struct chr_error *err)
+{
+    record->files = mem_new(plan->file_count, sizeof *record->files, err);
+    for (size_t i = 0; record->files != NULL && i < plan->file_count; i++) {
+        const struct vm_file *from = &plan->files[i];
+        struct vm_file *to = &record->files[i];
+
+        *to = *from;
+        to->source = NULL;
+        to->target = mem_strdup(from->target, err);
+        record->file_count = i + 1;
+        if (to->target == NULL ||
+            (from->source != NULL && (to->source = mem_strdup(from->source, err)) == NULL))
+            return -1;
+    }
+    return record->files != NULL ? 0 : -1;
+}
+
+static int copy_forwards(const struct vm_plan *plan, struct vm_record *record,
+                         struct chr_error *err)
+{
+    record->forwards = mem_new(plan->forward_count, sizeof *record->forwards, err);
+    if (record->forwards == NULL)
+        return -1;
+    for (size_t i = 0; i < plan->forward_count; i++) {
+        record->forwards[i] = plan->forwards[i];
+        record->forwards[i].address = record->listen;
+    }
+    record->forward_count = plan->forward_count;
+    return 0;
+}
+
+/* Paths of the plan become the record's own copies. */
+static int copy_texts(const struct vm_plan *plan, struct vm_record *record, struct chr_error *err)
+{
+    const struct {
+        const char *from;
+        char **to;
+    } texts[] = {
+        {plan->image, &record->image},
+        {plan->arch, &record->arch},
+        {accel_name(plan->accel), &record->accel},
+        {plan->is_uefi ? "UEFI" : "SeaBIOS", &record->firmware},
+        {plan->listen, &record->listen},
+        {plan->qmp_socket, &record->qmp_socket},
+        {plan->serial_socket, &record->serial_socket},
+        {plan->serial_log, &record->serial_log},
+        {plan->log_file, &record->log_file},
+    };
+
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        if ((*texts[i].to = mem_strdup(texts[i].from, err)) == NULL)
+            return -1;
+    return 0;
+}
+
+static int make_record(struct boot *boot, struct chr_error *err)
+{
+    const struct vm_plan *plan = &boot->plan;
+    struct vm_record *record = &boot->record;
+
+    vm_record_release(record);
+    (void)snprintf(record->name, sizeof record->name, "%s", plan->name);
+    record->remove = boot->options.remove || boot->options.throwaway;
+    record->ready = plan->ready;
+    record->ready_port = boot->options.ready_port;
+    record->timeout = boot->options.timeout;
+    if (boot->options.ready_pattern != NULL &&
+        (record->ready_pattern = mem_strdup(boot->options.ready_pattern, err)) == NULL)
+        return -1;
+    if (copy_texts(plan, record, err) < 0 ||
+        copy_argv(plan->argv, plan->argc, record, err) < 0 || copy_files(plan, record, err) < 0)
+        return -1;
+    return copy_forwards(plan, record, err);
+}
+
+/* ---- start, and start again on TCG ---- */
+
+static int launch(struct boot *boot, struct chr_error *err)
+{
+    const struct boot_start start = {&boot->instance, &boot->record, &boot->process};
+
+    vm_process_release(&boot->process);
+    if (make_record(boot, err) < 0 ||
+        vm_instance_place(boot->host, boot->plan.name, &boot->instance, err) < 0 ||
+        boot_launch(&start, err) < 0)
+        return -1;
+    boot->start_ms = clock_ms() - boot->begin;
+    return 0;
+}
+
+/* QEMU cannot use the accelerator, or dies unasked before the guest has said a word. */
+static bool accel_failed(const struct boot *boot, const struct boot_result *result)
+{
+    char log[4096];
+    char serial[8];
+
+    if (!boot->plan.fallback)
+        return false;
+    if (result->outcome == VM_STUCK)
+        return true;
+    if (result->outcome != VM_DIED || vm_instance_was_stopped(&boot->instance))
+        return false;
+    vm_read_tail(boot->record.log_file, log, sizeof log);
+    if (strstr(log, "terminating on signal") != NULL)
+        return false;
+    vm_read_tail(boot->record.serial_log, serial, sizeof serial);
+    return serial[0] == '\0' && (result->seen.last.seen || strcasestr(log, "kvm") != NULL ||
+                                 strcasestr(log, "hvf") != NULL);
+}
+
+static int fall_back(struct boot *boot, struct chr_error *err)
+{
+    enum vm_stopped how;
+    char text[CHR_FINDING_SIZE];
+
+    (void)snprintf(text, sizeof text,
+                   "%s does not run guests on this host; started again with emulation (TCG)",
+                   boot->plan.accel == CHR_ACCEL_HVF ? "HVF" : "KVM");
+    if (vm_stop(&boot->record, &boot->process, 0, &how, err) < 0)
+        return -1;
+    boot->kvm_failed = boot->plan.accel == CHR_ACCEL_KVM;
+    boot->options.accel = CHR_ACCEL_TCG;
+    boot->fell_back = true;
+    note(boot, text);
+    boot->begin = clock_ms();
+    return make_plan(boot, err) < 0 ? -1 : launch(boot, err);
+}
+
+/* Another program, or another start of ours, took a port since we looked. */
+static bool port_was_taken(const struct boot *boot, const struct boot_result *result)
+{
+    char log[4096];
+
+    if (result->outcome != VM_DIED)
+        return false;
+    vm_read_tail(boot->record.log_file, log, sizeof log);
+    return strstr(log, "Could not set up host forwarding rule") != NULL;
+}
+
+/* False where nobody but the user can choose others. */
+static bool choose_other_ports(struct boot *boot)
+{
+    struct chr_error ignored;
+
+    return look_at_host(boot, &ignored) == 0 && make_plan(boot, &ignored) == 0;
+}
+
+static int wait_for(struct boot *boot, struct boot_result *result, struct chr_error *err)
+{
+    const struct boot_start start = {&boot->instance, &boot->record, &boot->process};
+    int64_t begin = clock_ms();
+    int outcome = boot_await(&start, boot->record.ready, boot->watch, result, err);
+
+    boot->ready_ms = clock_ms() - begin;
+    return outcome;
+}
+
+/* Written down for the next boot, which finds out again where that fails. */
+static void remember_kvm(struct boot *boot)
+{
+    struct chr_error ignored;
+
+    (void)vm_host_kvm_failed(boot->host, &ignored);
+    boot->kvm_failed = false;
+}
+
+static int run(struct boot *boot, struct chr_error *err)
+{
+    const struct boot_start start = {&boot->instance, &boot->record, &boot->process};
+    unsigned port_tries = PORT_TRIES;
+    struct boot_result result;
+
+    if (launch(boot, err) < 0)
+        return -1;
+    for (size_t i = 0; i < boot->plan.note_count; i++)
+        note(boot, boot->plan.notes[i]);
+    for (;;) {
+        if (wait_for(boot, &result, err) < 0)
+            return -1;
+        if (boot->kvm_failed && result.outcome != VM_DIED)
+            remember_kvm(boot);
+        if (result.outcome == VM_READY)
+            return 0;
+        if (port_was_taken(boot, &result)) {
+            if (port_tries-- == 0 || !choose_other_ports(boot))
+                return boot_give_up(&start, &result, err);
+            if (launch(boot, err) < 0)
+                return -1;
+        } else if (!accel_failed(boot, &result)) {
+            return boot_give_up(&start, &result, err);
+        } else if (fall_back(boot, err) < 0) {
+            return -1;
+        }
+    }
+}
+
+static int report_of(const struct boot *boot, struct chr_boot_report **out, struct chr_error *err)
+{
+    struct chr_boot_report *report = mem_new(1, sizeof *report, err);
+
+    if (report == NULL)
+        return -1;
+    report->vm = boot_describe(&boot->record, err);
+    if (report->vm == NULL) {
+        free(report);
+        return -1;
+    }
+    report->fell_back = boot->fell_back;
+    report->start_ms = boot->start_ms;
+    report->ready_ms = boot->ready_ms;
+    report->waited = boot->record.ready != CHR_READY_NONE;
+    *out = report;
+    return 0;
+}
+
+int chr_boot(const char *image, const struct chr_boot_options *options,
+             const struct chr_vm_watch *watch, struct chr_boot_report **out, struct chr_error *err)
+{
+    struct boot boot = boot_of(image, options, watch);
+    int result = -1;
+
+    if (prepare(&boot, err) == 0 && run(&boot, err) == 0)
+        result = report_of(&boot, out, err);
+    release(&boot);
+    return result;
+}
+
+void chr_boot_report_free(struct chr_boot_report *report)
+{
+    if (report == NULL)
+        return;
+    chr_vm_free(report->vm);
+    free(report);
+}
+
+int chr_boot_show(const char *image, const struct chr_boot_options *options, char **text,
+                  struct chr_error *err)
+{
+    const struct chr_vm_watch nobody = {.cancel_fd = -1};
+    struct boot boot = boot_of(image, options, &nobody);
+    int result = prepare(&boot, err);
+
+    *text = NULL;
+    if (result == 0)
+        result = boot_emit(boot.host, &boot.plan, options, text, err);
+    release(&boot);
+    return result;
+}

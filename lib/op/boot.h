@@ -1,0 +1,80 @@
+/* Inner doors of the launcher: what boot, restart and snapshots share. */
+#ifndef CHRIMG_OP_BOOT_H
+#define CHRIMG_OP_BOOT_H
+
+#include "vm/host.h"
+#include "vm/instance.h"
+#include "vm/ready.h"
+
+static inline void vm_host_cleanup(struct vm_host **host)
+{
+    vm_host_free(*host);
+}
+#define AUTO_VM_HOST CLEANUP(vm_host_cleanup)
+
+/* The host's folders alone; *HOST is released with vm_host_free(). */
+int boot_folders(struct vm_host **host, struct chr_error *err);
+
+/* Make those of the COUNT files that are not there. */
+int boot_make_files(const struct vm_file *files, size_t count, struct chr_error *err);
+
+/* A start of an instance, under its lock. */
+struct boot_start {
+    struct vm_instance *instance;
+    struct vm_record *record; /* bound to the new process, and written */
+    struct vm_process *process;
+};
+
+/*
+ * Make the folders, clear what an earlier machine left, make the files, and start
+ * QEMU.  CHR_E_EXISTS when the instance runs already.
+ */
+int boot_launch(const struct boot_start *start, struct chr_error *err);
+
+/*
+ * Take away what a machine that is off leaves (vm_instance_tidy()), unless another process
+ * has started it again since RECORD was read; then CHR_E_BUSY where FORGET was asked for.
+ */
+int boot_tidy(struct vm_instance *instance, const struct vm_record *record, bool forget,
+              struct chr_error *err);
+
+/* Wait for READY, else as the record says; on failure the machine is dealt with as in chr_boot(). */
+struct boot_result {
+    enum vm_outcome outcome;
+    struct vm_seen seen;
+    struct vm_wait wait;
+};
+int boot_await(const struct boot_start *start, enum chr_ready ready,
+               const struct chr_vm_watch *watch, struct boot_result *result,
+               struct chr_error *err);
+
+/* Say why it is not ready; ends it where nobody is to look at it. Returns -1. */
+int boot_give_up(const struct boot_start *start, const struct boot_result *result,
+                 struct chr_error *err);
+
+/* A plan as options->show wants it; emit.c. */
+int boot_emit(const struct vm_host *host, const struct vm_plan *plan,
+              const struct chr_boot_options *options, char **text, struct chr_error *err);
+
+/* A record as the public struct. */
+struct chr_vm *boot_describe(const struct vm_record *record, struct chr_error *err);
+
+/* Call FUNCTION for each instance until it returns other than 0, which is returned. */
+typedef int boot_each_fn(struct vm_instance *instance, struct vm_record *record, void *context,
+                         struct chr_error *err);
+int boot_for_each(boot_each_fn *function, void *context, struct chr_error *err);
+
+/* The running instance that writes to the image PATH: true, with its record and process. */
+bool boot_find_by_image(const char *path, struct vm_instance *instance, struct vm_record *record,
+                        struct vm_process *process);
+
+/* Find instance NAME (NULL: as chr_vm_get()) and read its record. */
+int boot_find(const char *name, bool off_too, struct vm_instance *instance,
+              struct vm_record *record, struct chr_error *err);
+
+/* Start RECORD's machine as it was started and wait for READY; for restart and snapshots. */
+int boot_again(struct vm_instance *instance, struct vm_record *record, enum chr_ready ready,
+               const struct chr_vm_watch *watch, struct boot_result *result, int64_t *start_ms,
+               struct chr_error *err);
+
+#endif

@@ -1,0 +1,140 @@
+/* The files that a plan asks for: overlays, copies and blanks, all of them qcow2. */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/bytes.h"
+#include "base/compat.h"
+#include "block/raw.h"
+#include "op/boot.h"
+#include "op/files.h"
+#include "op/image.h"
+#include "qcow2/qcow2.h"
+
+#define CHUNK ((size_t)1 << 20)
+
+/* What nobody writes to is made anew when its source is another one; the rest is never replaced. */
+static bool is_renewed(const struct vm_file *file)
+{
+    return file->kind == VM_MAKE_CODE;
+}
+
+static int make_empty(const struct vm_file *file, uint64_t size, struct output *output,
+                      struct chr_error *err)
+{
+    bool overlay = file->kind == VM_MAKE_OVERLAY;
+    const struct qcow2_create_options options = {
+        .backing_file = overlay ? file->source : NULL,
+        .backing_format = file->source_is_qcow2 ? "qcow2" : "raw",
+    };
+
+    if (output_begin(file->target, 0, is_renewed(file), output, err) < 0)
+        return -1;
+    return qcow2_create(output->blk, size, &options, err);
+}
+
+/* The bytes of FROM into the empty qcow2 of OUTPUT. */
+static int fill(struct blk *from, const struct output *output, struct chr_error *err)
+{
+    const struct qcow2_open_options options = {.writable = true, .refuse_backing = true};
+    AUTO_FREE uint8_t *buf = mem_new(1, CHUNK, err);
+    AUTO_BLK struct blk *disk = NULL;
+    struct blk *file = NULL;
+    int fd = dup(output->blk->fd);
+
+    /* The output stays ours: the qcow2 gets a descriptor that it may close. */
+    if (fd < 0)
+        return err_errno(err, errno, "cannot reopen %s", output->path);
+    if (raw_from_fd(fd, output->path, output->blk->size, true, &file, err) < 0)
+        return -1;
+    if (buf == NULL) {
+        blk_cleanup(&file);
+        return -1;
+    }
+    if (qcow2_open(file, &options, &disk, err) < 0)
+        return -1;
+    for (uint64_t off = 0; off < from->size; off += CHUNK) {
+        size_t len = (size_t)min_u64(CHUNK, from->size - off);
+
+        if (blk_read(from, off, buf, len, err) < 0 ||
+            (!is_zero(buf, len) && blk_write(disk, off, buf, len, err) < 0))
+            return -1;
+    }
+    return blk_flush(disk, err);
+}
+
+/* Firmware variables: some 100 KiB, and zeros up to the size of the flash chip. */
+static int make_copy(const struct vm_file *file, struct output *output, struct chr_error *err)
+{
+    AUTO_IMAGE struct chr_image *image = NULL;
+    uint64_t size;
+
+    if (chr_image_open(file->source, 0, &image, err) < 0)
+        return -1;
+    size = max_u64(file->size, image->disk->size);
+    if (size == image->disk->size) {
+        const struct qcow2_create_options options = {.threads = 1};
+
+        return output_begin(file->target, 0, is_renewed(file), output, err) < 0
+                   ? -1
+                   : qcow2_convert(image->disk, output->blk, &options, err);
+    }
+    return make_empty(file, size, output, err) < 0 ? -1 : fill(image->disk, output, err);
+}
+
+static int make_file(const struct vm_file *file, struct chr_error *err)
+{
+    AUTO_OUTPUT struct output output = {0};
+
+    bool copy = file->kind == VM_MAKE_COPY || file->kind == VM_MAKE_CODE;
+
+    if ((copy ? make_copy(file, &output, err) : make_empty(file, file->size, &output, err)) < 0)
+        return err_context(err, "%s", file->target);
+    return output_publish(&output, err);
+}
+
+/* An overlay holds the clusters that differ: from another image, they would be garbage. */
+static int check_overlay(const struct vm_file *file, const struct stat *overlay,
+                         struct chr_error *err)
+{
+    struct stat source;
+
+    if (stat(file->source, &source) < 0)
+        return err_errno(err, errno, "cannot look at %s", file->source);
+    if (!time_is_later(stat_mtime(&source), stat_mtime(overlay)))
+        return 0;
+    (void)err_set(err, CHR_E_REFUSED, "%s has changed since %s was last used with it: they do not "
+                  "belong together any more", file->source, file->target);
+    return err_hint(err, "chrimg stop --forget removes the instance and what it kept; or another "
+                    "--name");
+}
+
+/*
+ * Whether firmware code was installed since it was copied.  By its ctime: a package's files
+ * bring the mtime of the day they were built, which may be long before the copy.
+ */
+static bool is_outdated(const struct vm_file *file, const struct stat *copy)
+{
+    struct stat source;
+
+    return is_renewed(file) && stat(file->source, &source) == 0 &&
+           time_is_later(stat_ctime(&source), stat_mtime(copy));
+}
+
+int boot_make_files(const struct vm_file *files, size_t count, struct chr_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct stat there;
+
+        if (stat(files[i].target, &there) == 0) {
+            if (files[i].kind == VM_MAKE_OVERLAY && check_overlay(&files[i], &there, err) < 0)
+                return -1;
+            if (!is_outdated(&files[i], &there))
+                continue;
+        }
+        if (make_file(&files[i], err) < 0)
+            return -1;
+    }
+    return 0;
+}

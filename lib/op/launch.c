@@ -1,0 +1,248 @@
+/* Starting a machine and waiting for it, by its record. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "op/boot.h"
+#include "vm/clock.h"
+#include "vm/stop.h"
+
+/* A guest that gets the power button in the middle of its boot may not hear it. */
+#define GIVE_UP_PATIENCE_MS 5000
+/* How long a machine must have run under KVM or HVF before that counts as working. */
+#define SETTLE_MS 700
+
+int boot_folders(struct vm_host **host, struct chr_error *err)
+{
+    *host = mem_new(1, sizeof **host, err);
+    return *host != NULL ? vm_host_folders(*host, err) : -1;
+}
+
+/* ---- start ---- */
+
+static int write_down(const struct vm_process *process, void *context, struct chr_error *err)
+{
+    const struct boot_start *start = context;
+
+    vm_record_bind(start->record, process);
+    return vm_record_write(start->instance, start->record, err);
+}
+
+/* What its router wrote goes with a machine that is started to be removed: not what is there already. */
+static int keep_what_is_kept(const struct boot_start *start, const struct vm_record *old,
+                             struct chr_error *err)
+{
+    const char *name = start->record->name;
+
+    bool was_temporary = old->remove && !vm_record_is_foreign(old);
+
+    if (!start->record->remove || was_temporary || !vm_instance_keeps(start->instance))
+        return 0;
+    (void)err_set(err, CHR_E_EXISTS, "%s keeps what its router has written, in %s; --throwaway and "
+                  "--rm would remove that, too", name, start->instance->state);
+    return err_hint(err, "take another --name, or first chrimg stop --forget %s", name);
+}
+
+/* The last machine of this name, into OLD, which must be off; *IS_NEW when there was none. */
+static int clear_last(const struct boot_start *start, struct vm_record *old, bool *is_new,
+                      struct chr_error *err)
+{
+    AUTO_VM_PROCESS struct vm_process process = VM_NO_PROCESS;
+    struct chr_error ignored;
+
+    *is_new = false;
+    if (vm_record_read(start->instance, old, &ignored) < 0) {
+        if (ignored.code != CHR_E_MISSING)
+            return *err = ignored, -1;
+        *is_new = !vm_instance_keeps(start->instance);
+        return keep_what_is_kept(start, old, err);
+    }
+    if (vm_record_process(old, &process)) {
+        (void)err_set(err, CHR_E_EXISTS, "%s runs already, as process %ld, from %s", old->name,
+                      (long)process.pid, old->image);
+        return err_hint(err, "chrimg stop %s first, or take another --name", old->name);
+    }
+    if (keep_what_is_kept(start, old, err) < 0)
+        return -1;
+    /* What it kept is kept, even if it was started with --rm: only sockets and the like go. */
+    old->remove = false;
+    return vm_instance_tidy(start->instance, old, false, err);
+}
+
+/* Nothing of a start that failed stays, and all that was there before does. */
+static void take_back(const struct boot_start *start, const struct vm_record *old, bool is_new)
+{
+    const struct vm_record nothing_of_its_own = {0};
+    struct chr_error ignored;
+
+    (void)vm_instance_tidy(start->instance, &nothing_of_its_own, is_new, &ignored);
+    if (!is_new)
+        (void)vm_record_write(start->instance, old, &ignored);
+}
+
+/* Known by its record before there is anything else: whenever we die, `chrimg ps` finds what is left. */
+static int start_in_order(const struct boot_start *start, struct chr_error *err)
+{
+    const struct vm_start how = {
+        .argv = start->record->argv,
+        .log = start->record->log_file,
+        .folder = start->instance->state,
+        .announce = write_down,
+        .context = (void *)start,
+    };
+
+    start->record->pid = 0;
+    vm_record_set_origin(start->record);
+    start->record->started = (int64_t)time(NULL);
+    if (vm_record_write(start->instance, start->record, err) < 0 ||
+        vm_instance_prepare(start->instance, err) < 0 ||
+        boot_make_files(start->record->files, start->record->file_count, err) < 0)
+        return -1;
+    /* Of this start only. */
+    (void)unlink(start->record->log_file);
+    (void)unlink(start->record->serial_log);
+    vm_instance_clear_stop(start->instance);
+    return vm_process_start(&how, start->process, err);
+}
+
+int boot_launch(const struct boot_start *start, struct chr_error *err)
+{
+    AUTO_VM_RECORD struct vm_record old = {0};
+    bool is_new;
+    int result;
+
+    if (start->instance->lock < 0 && vm_instance_lock_new(start->instance, err) < 0)
+        return -1;
+    result = clear_last(start, &old, &is_new, err);
+    if (result == 0) {
+        result = start_in_order(start, err);
+        if (result < 0)
+            take_back(start, &old, is_new);
+    }
+    vm_instance_unlock(start->instance);
+    return result;
+}
+
+int boot_tidy(struct vm_instance *instance, const struct vm_record *record, bool forget,
+              struct chr_error *err)
+{
+    AUTO_VM_RECORD struct vm_record now = {0};
+    AUTO_VM_PROCESS struct vm_process process = VM_NO_PROCESS;
+    struct vm_record what = *record;
+    struct chr_error ignored;
+    int result = 0;
+
+    if (!forget && vm_record_is_foreign(record))
+        return 0;
+    /* `ps`, or who waits for it, may have tidied up already. */
+    if (vm_instance_lock(instance, err) < 0)
+        return err->code == CHR_E_MISSING || (record->adopted && !forget) ? 0 : -1;
+    if (vm_record_read(instance, &now, &ignored) == 0)
+        what.remove = record->remove && now.remove;
+    /* Or it has been started again: what is there is the new machine's. */
+    if (!vm_record_process(&now, &process))
+        result = vm_instance_tidy(instance, &what, forget, err);
+    else if (forget)
+        result = err_set(err, CHR_E_BUSY, "%s has been started again meanwhile", record->name);
+    vm_instance_unlock(instance);
+    return result;
+}
+
+/* ---- wait ---- */
+
+static uint16_t host_port(const struct vm_record *record, uint16_t guest_port)
+{
+    for (size_t i = 0; i < record->forward_count; i++)
+        if (!record->forwards[i].udp && record->forwards[i].guest_port == guest_port)
+            return record->forwards[i].host_port;
+    return 0;
+}
+
+int boot_await(const struct boot_start *start, enum chr_ready ready,
+               const struct chr_vm_watch *watch, struct boot_result *result, struct chr_error *err)
+{
+    const struct vm_record *record = start->record;
+    unsigned timeout = record->timeout != 0 ? record->timeout : vm_default_timeout(record->accel);
+    uint16_t guest_port = ready == CHR_READY_HTTP ? 80 : record->ready_port;
+
+    result->wait = (struct vm_wait){
+        .ready = ready,
+        .address = record->listen,
+        .port = ready == CHR_READY_HTTP || ready == CHR_READY_TCP
+                    ? host_port(record, guest_port)
+                    : 0,
+        .pattern = record->ready_pattern,
+        .timeout_ms = (int64_t)timeout * 1000,
+        .probe_ms = vm_probe_patience_ms(record->accel),
+        .settle_ms = strcmp(record->accel, "tcg") == 0 ? 0 : SETTLE_MS,
+        .cancel_fd = watch->cancel_fd,
+        .progress = watch->progress,
+        .context = watch->context,
+    };
+    if (result->wait.port == 0 &&
+        (ready == CHR_READY_HTTP || ready == CHR_READY_TCP)) {
+        (void)err_set(err, CHR_E_USAGE, "no port of this host leads to the guest's TCP port %u",
+                      guest_port);
+        return err_hint(err, "--forward HOST:%u adds it; --ready none does not wait", guest_port);
+    }
+    return vm_wait_ready(record, start->process, &result->wait, &result->outcome, &result->seen,
+                         err);
+}
+
+/* ---- failure ---- */
+
+/* Whether nobody is to look at it: it was to leave nothing, or it was called off. */
+static bool is_to_go(const struct vm_record *record, enum vm_outcome outcome)
+{
+    return record->remove || outcome != VM_TIMEOUT;
+}
+
+static void end_and_tidy(const struct boot_start *start, enum vm_outcome outcome)
+{
+    int64_t patience = outcome == VM_CANCELLED && !start->record->remove ? GIVE_UP_PATIENCE_MS : 0;
+    enum vm_stopped how;
+    struct chr_error ignored;
+
+    /* What cannot be ended or removed now is found by the next `chrimg ps`. */
+    if (vm_stop(start->record, start->process, patience, &how, &ignored) == 0)
+        (void)boot_tidy(start->instance, start->record, false, &ignored);
+}
+
+int boot_give_up(const struct boot_start *start, const struct boot_result *result,
+                 struct chr_error *err)
+{
+    const struct vm_record *record = start->record;
+
+    if (result->outcome == VM_CANCELLED)
+        (void)err_set(err, CHR_E_CANCELLED, "interrupted: %s is turned off", record->name);
+    else
+        (void)vm_diagnose(record, &result->wait, result->outcome, &result->seen, err);
+    if (is_to_go(record, result->outcome)) {
+        end_and_tidy(start, result->outcome);
+        return -1;
+    }
+    size_t length = strlen(err->hint);
+
+    (void)snprintf(err->hint + length, sizeof err->hint - length,
+                   "%sit still runs: chrimg console %s, chrimg stop %s", length > 0 ? "; " : "",
+                   record->name, record->name);
+    return -1;
+}
+
+/* ---- again ---- */
+
+int boot_again(struct vm_instance *instance, struct vm_record *record, enum chr_ready ready,
+               const struct chr_vm_watch *watch, struct boot_result *result, int64_t *start_ms,
+               struct chr_error *err)
+{
+    AUTO_VM_PROCESS struct vm_process process = VM_NO_PROCESS;
+    const struct boot_start start = {.instance = instance, .record = record, .process = &process};
+    int64_t begin = clock_ms();
+
+    if (boot_launch(&start, err) < 0)
+        return -1;
+    *start_ms = clock_ms() - begin;
+    if (boot_await(&start, ready, watch, result, err) < 0)
+        return -1;
+    return result->outcome == VM_READY ? 0 : boot_give_up(&start, result, err);
+}

@@ -1,0 +1,424 @@
+/* Instances by name: list, describe, stop, restart, wait, console. */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "op/boot.h"
+#include "vm/clock.h"
+#include "vm/console.h"
+#include "vm/stop.h"
+
+#define STOP_SECONDS 60
+#define STATUS_PATIENCE_MS 1000
+#define CANDIDATES_SIZE 300
+
+/* ---- describing ---- */
+
+void chr_vm_free(struct chr_vm *vm)
+{
+    if (vm == NULL)
+        return;
+    free(vm->image);
+    free(vm->arch);
+    free(vm->accel);
+    free(vm->firmware);
+    free(vm->address);
+    free(vm->endpoints);
+    free(vm->serial_log);
+    free(vm->qemu_log);
+    free(vm);
+}
+
+static int fill_vm(struct chr_vm *vm, const struct vm_record *record, struct chr_error *err)
+{
+    (void)snprintf(vm->name, sizeof vm->name, "%s", record->name);
+    vm->started = record->started;
+    vm->endpoints = mem_new(record->forward_count, sizeof *vm->endpoints, err);
+    if ((vm->image = mem_strdup(record->image, err)) == NULL ||
+        (vm->arch = mem_strdup(record->arch, err)) == NULL ||
+        (vm->accel = mem_strdup(record->accel, err)) == NULL ||
+        (vm->firmware = mem_strdup(record->firmware, err)) == NULL ||
+        (vm->address = mem_strdup(record->listen, err)) == NULL ||
+        (vm->serial_log = mem_strdup(record->serial_log, err)) == NULL ||
+        (vm->qemu_log = mem_strdup(record->log_file, err)) == NULL || vm->endpoints == NULL)
+        return -1;
+    for (size_t i = 0; i < record->forward_count; i++) {
+        const struct vm_forward *from = &record->forwards[i];
+        struct chr_endpoint *to = &vm->endpoints[i];
+
+        (void)snprintf(to->name, sizeof to->name, "%s", from->name);
+        to->udp = from->udp;
+        to->port = from->host_port;
+        to->guest_port = from->guest_port;
+    }
+    vm->endpoint_count = record->forward_count;
+    return 0;
+}
+
+/* "0.0.0.0" is every address of this host: one connects to the nearest. */
+static void see_state(struct chr_vm *vm, const struct vm_record *record)
+{
+    AUTO_VM_PROCESS struct vm_process process = VM_NO_PROCESS;
+    struct vm_observation observation;
+
+    (void)strcpy(vm->status, "off");
+    vm->running = vm_record_process(record, &process);
+    if (!vm->running)
+        return;
+    vm->pid = (long)process.pid;
+    vm_observe(record->qmp_socket, 0, STATUS_PATIENCE_MS, &observation);
+    (void)snprintf(vm->status, sizeof vm->status, "%s",
+                   observation.seen ? observation.status : "silent");
+}
+
+struct chr_vm *boot_describe(const struct vm_record *record, struct chr_error *err)
+{
+    struct chr_vm *vm = mem_new(1, sizeof *vm, err);
+
+    if (vm == NULL || fill_vm(vm, record, err) < 0) {
+        chr_vm_free(vm);
+        return NULL;
+    }
+    see_state(vm, record);
+    return vm;
+}
+
+/* ---- all of them ---- */
+
+/* A start that was killed before it had written anything down. */
+static void sweep(struct vm_instance *instance)
+{
+    struct chr_error ignored;
+
+    if (vm_instance_try_lock(instance, &ignored) < 0)
+        return;
+    vm_record_sweep(instance);
+    vm_instance_unlock(instance);
+}
+
+/* Read NAME's record, and take away what it left if it is off. False: there is none (any more). */
+static bool look_up(const struct vm_host *host, const char *name, struct vm_instance *instance,
+                    struct vm_record *record)
+{
+    AUTO_VM_PROCESS struct vm_process process = VM_NO_PROCESS;
+    struct chr_error ignored;
+    struct stat info;
+    bool leftover;
+
+    if (vm_instance_place(host, name, instance, &ignored) < 0)
+        return false;
+    if (vm_record_read(instance, record, &ignored) < 0) {
+        if (ignored.code == CHR_E_MISSING)
+            sweep(instance);
+        return false;
+    }
+    if (vm_record_process(record, &process))
+        return true;
+    /* Of another host's machine, nothing can be told here: what is there stays as it is. */
+    if (vm_record_is_foreign(record))
+        return true;
+    leftover = stat(instance->runtime, &info) == 0 || record->remove;
+    /* A start holds the lock and is no leftover; under the lock, things may look different. */
+    if (!leftover || vm_instance_try_lock(instance, &ignored) < 0)
+        return true;
+    vm_record_release(record);
+    if (vm_record_read(instance, record, &ignored) == 0 && !vm_record_process(record, &process)) {
+        bool forgotten = record->remove;
+
+        (void)vm_instance_tidy(instance, record, false, &ignored);
+        if (forgotten)
+            vm_record_release(record);
+    }
+    vm_instance_unlock(instance);
+    return record->image != NULL;
+}
+
+int boot_for_each(boot_each_fn *function, void *context, struct chr_error *err)
+{
+    AUTO_VM_HOST struct vm_host *host = NULL;
+    char **names = NULL;
+    size_t count = 0;
+    int result = 0;
+
+    if (boot_folders(&host, err) < 0 || vm_instance_names(host, &names, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count && result == 0; i++) {
+        AUTO_VM_RECORD struct vm_record record = {0};
+        struct vm_instance instance;
+
+        if (look_up(host, names[i], &instance, &record))
+            result = function(&instance, &record, context, err);
+    }
+    vm_names_free(names, count);
+    return result;
+}
+
+struct listing {
+    struct chr_vm_list *list;
+    size_t capacity;
+};
+
+static int add_to_list(struct vm_instance *instance, struct vm_record *record, void *context,
+                       struct chr_error *err)
+{
+    struct listing *listing = context;
+    struct chr_vm_list *list = listing->list;
+
+    (void)instance;
+    if (mem_grow(&list->items, &listing->capacity, list->count, sizeof *list->items, err) < 0)
+        return -1;
+    list->items[list->count] = boot_describe(record, err);
+    return list->items[list->count] != NULL ? (list->count++, 0) : -1;
+}
+
+int chr_vm_list(struct chr_vm_list **out, struct chr_error *err)
+{
+    struct listing listing = {.list = mem_new(1, sizeof *listing.list, err)};
+
+    if (listing.list == NULL)
+        return -1;
+    if (boot_for_each(add_to_list, &listing, err) < 0) {
+        chr_vm_list_free(listing.list);
+        return -1;
+    }
+    *out = listing.list;
+    return 0;
+}
+
+void chr_vm_list_free(struct chr_vm_list *list)
+{
+    for (size_t i = 0; list != NULL && i < list->count; i++)
+        chr_vm_free(list->items[i]);
+    if (list != NULL)
+        free(list->items);
+    free(list);
+}
+
+/* ---- one of them ---- */
+
+struct choice {
+    bool off_too;
+    unsigned count;
+    struct vm_instance instance;
+    struct vm_record record; /* of the first */
+    char names[CANDIDATES_SIZE];
+};
+
+static int choose(struct vm_instance *instance, struct vm_record *record, void *context,
+                  struct chr_error *err)
+{
+    AUTO_VM_PROCESS struct vm_process process = VM_NO_PROCESS;
+    struct choice *choice = context;
+    size_t length = strlen(choice->names);
+
+    (void)err;
+    if (!vm_record_process(record, &process) && !choice->off_too)
+        return 0;
+    (void)snprintf(choice->names + length, sizeof choice->names - length, "%s%s",
+                   length > 0 ? ", " : "", record->name);
+    if (choice->count++ == 0) {
+        choice->instance = *instance;
+        choice->record = *record;
+        *record = (struct vm_record){0};
+    }
+    return 0;
+}
+
+static int find_only(bool off_too, struct vm_instance *instance, struct vm_record *record,
+                     struct chr_error *err)
+{
+    struct choice choice = {.off_too = off_too, .instance = VM_NO_INSTANCE};
+
+    if (boot_for_each(choose, &choice, err) < 0 || choice.count != 1) {
+        vm_record_release(&choice.record);
+        if (choice.count == 0)
+            (void)err_set(err, CHR_E_MISSING, "no instance %s", off_too ? "is there" : "runs");
+        if (choice.count == 0)
+            return err_hint(err, "chrimg boot IMG starts one");
+        (void)err_set(err, CHR_E_MISSING, "%u instances could be meant: %s", choice.count,
+                      choice.names);
+        return err_hint(err, "name one of them");
+    }
+    *instance = choice.instance;
+    *record = choice.record;
+    return 0;
+}
+
+int boot_find(const char *name, bool off_too, struct vm_instance *instance,
+              struct vm_record *record, struct chr_error *err)
+{
+    AUTO_VM_HOST struct vm_host *host = NULL;
+    AUTO_VM_PROCESS struct vm_process process = VM_NO_PROCESS;
+
+    *record = (struct vm_record){0};
+    if (name == NULL)
+        return find_only(off_too, instance, record, err);
+    if (boot_folders(&host, err) < 0 || vm_instance_place(host, name, instance, err) < 0)
+        return -1;
+    if (!look_up(host, name, instance, record))
+        return vm_record_read(instance, record, err) < 0
+                   ? -1
+                   : err_set(err, CHR_E_MISSING, "there is no instance %s", name);
+    if (off_too || vm_record_process(record, &process))
+        return 0;
+    vm_record_release(record);
+    (void)err_set(err, CHR_E_MISSING, "%s is off", name);
+    return err_hint(err, "chrimg restart %s starts it again", name);
+}
+
+int chr_vm_get(const char *name, bool off_too, struct chr_vm **out, struct chr_error *err)
+{
+    AUTO_VM_RECORD struct vm_record record = {0};
+    struct vm_instance instance;
+
+    if (boot_find(name, off_too, &instance, &record, err) < 0)
+        return -1;
+    *out = boot_describe(&record, err);
+    return *out != NULL ? 0 : -1;
+}
+
+/* ---- stop, restart, wait ---- */
+
+static enum chr_stopped public_stop(enum vm_stopped how)
+{
+    return how == VM_STOP_GONE        ? CHR_STOPPED_ALREADY
+           : how == VM_STOP_POWERDOWN ? CHR_STOPPED_POWERDOWN
+           : how == VM_STOP_QUIT      ? CHR_STOPPED_QUIT
+                                      : CHR_STOPPED_KILLED;
+}
+
+/* End the machine, if it runs, and take away what it left. */
+static int stop_record(struct vm_instance *instance, const struct vm_record *record,
+                       const struct chr_stop_options *options, enum vm_stopped *how,
+                       struct chr_error *err)
+{
+    AUTO_VM_PROCESS struct vm_process process = VM_NO_PROCESS;
+    int64_t seconds = options->now ? 0 : options->timeout != 0 ? options->timeout : STOP_SECONDS;
+
+    *how = VM_STOP_GONE;
+    if (!options->forget && vm_record_is_foreign(record)) {
+        (void)err_set(err, CHR_E_REFUSED, "%s was started on another host, or in another container: "
+                      "whether it runs cannot be told here", record->name);
+        return err_hint(err, "stop it there; where that host is gone, chrimg stop --forget %s removes "
+                        "what is kept of it", record->name);
+    }
+    if (!record->adopted)
+        vm_instance_note_stop(instance);
+    if (vm_record_process(record, &process) &&
+        vm_stop(record, &process, seconds * 1000, how, err) < 0)
+        return -1;
+    return boot_tidy(instance, record, options->forget, err);
+}
+
+int chr_vm_stop(const char *name, const struct chr_stop_options *options, enum chr_stopped *how,
+                struct chr_error *err)
+{
+    AUTO_VM_RECORD struct vm_record record = {0};
+    struct vm_instance instance;
+    enum vm_stopped stopped;
+
+    if (boot_find(name, name != NULL, &instance, &record, err) < 0 ||
+        stop_record(&instance, &record, options, &stopped, err) < 0)
+        return -1;
+    *how = public_stop(stopped);
+    return 0;
+}
+
+int chr_vm_restart(const char *name, const struct chr_stop_options *options,
+                   const struct chr_vm_watch *watch, struct chr_boot_report **out,
+                   struct chr_error *err)
+{
+    AUTO_VM_RECORD struct vm_record record = {0};
+    struct vm_instance instance;
+    struct boot_result result;
+    enum vm_stopped how;
+    int64_t begin;
+    bool removed;
+
+    if (boot_find(name, true, &instance, &record, err) < 0)
+        return -1;
+    if (record.adopted) {
+        (void)err_set(err, CHR_E_REFUSED, "%s was started by something else than chrimg boot",
+                      record.name);
+        return err_hint(err, "chrimg stop %s, then start it the same way again", record.name);
+    }
+    removed = record.remove;
+    record.remove = false; /* it is to come back */
+    if (stop_record(&instance, &record, options, &how, err) < 0)
+        return -1;
+    record.remove = removed;
+    *out = mem_new(1, sizeof **out, err);
+    if (*out == NULL)
+        return -1;
+    begin = clock_ms();
+    if (boot_again(&instance, &record, record.ready, watch, &result, &(*out)->start_ms, err) < 0 ||
+        ((*out)->vm = boot_describe(&record, err)) == NULL) {
+        chr_boot_report_free(*out);
+        *out = NULL;
+        return -1;
+    }
+    (*out)->ready_ms = clock_ms() - begin - (*out)->start_ms;
+    (*out)->waited = record.ready != CHR_READY_NONE;
+    return 0;
+}
+
+/* Two things to wait for, and not every host has a descriptor for the first. */
+static bool wait_or_cancel(const struct vm_process *process, int64_t deadline, int cancel_fd)
+{
+    while (vm_process_is_alive(process)) {
+        struct pollfd fds[] = {{.fd = process->fd, .events = POLLIN},
+                               {.fd = cancel_fd, .events = POLLIN}};
+
+        if (clock_ms() >= deadline)
+            return false;
+        (void)poll(fds, 2, clock_left(deadline, process->fd >= 0 ? INT32_MAX : 100));
+        if (fds[1].revents != 0)
+            return false;
+    }
+    return true;
+}
+
+int chr_vm_wait(const char *name, unsigned timeout, int cancel_fd, struct chr_error *err)
+{
+    AUTO_VM_RECORD struct vm_record record = {0};
+    AUTO_VM_PROCESS struct vm_process process = VM_NO_PROCESS;
+    struct vm_instance instance;
+    int64_t deadline = timeout != 0 ? clock_ms() + (int64_t)timeout * 1000 : INT64_MAX;
+
+    if (boot_find(name, name != NULL, &instance, &record, err) < 0)
+        return -1;
+    if (vm_record_process(&record, &process) && !wait_or_cancel(&process, deadline, cancel_fd))
+        return err_set(err, CHR_E_BUSY, "%s still runs", record.name);
+    /* Sockets and temporary disks go now, and not at somebody's next `ps`. */
+    (void)boot_tidy(&instance, &record, false, err);
+    return 0;
+}
+
+/* ---- console ---- */
+
+int chr_vm_console(const char *name, bool foreground, int input, int output, int cancel_fd,
+                   enum chr_console_end *end, struct chr_error *err)
+{
+    AUTO_VM_RECORD struct vm_record record = {0};
+    AUTO_VM_PROCESS struct vm_process process = VM_NO_PROCESS;
+    struct vm_instance instance;
+    enum vm_console_end how = VM_CONSOLE_CLOSED;
+
+    if (boot_find(name, false, &instance, &record, err) < 0)
+        return -1;
+    if (!vm_record_process(&record, &process)) {
+        *end = CHR_CONSOLE_CLOSED;
+        return 0;
+    }
+    if (vm_console(record.serial_socket, foreground ? record.serial_log : NULL, &process,
+                   foreground ? VM_KEYS_QEMU : VM_KEYS_DETACH, input, output, cancel_fd, &how,
+                   err) < 0)
+        return err_context(err, "%s", record.name);
+    *end = how == VM_CONSOLE_QUIT     ? CHR_CONSOLE_QUIT
+           : how == VM_CONSOLE_CLOSED ? CHR_CONSOLE_CLOSED
+           : how == VM_CONSOLE_CANCELLED ? CHR_CONSOLE_CANCELLED
+                                      : CHR_CONSOLE_DETACHED;
+    return 0;
+}
