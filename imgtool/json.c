@@ -51,6 +51,30 @@ json_t *json_findings(const struct chr_finding *findings, size_t count)
     return array;
 }
 
+json_t *json_lint(const struct chr_lint_report *report)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < report->finding_count; i++) {
+        const struct chr_lint_finding *finding = &report->findings[i];
+
+        (void)json_array_append_new(
+            array, json_pack("{s:o, s:I, s:I, s:s, s:s, s:o}", "file", json_text(finding->file),
+                             "line", (json_int_t)finding->line, "column",
+                             (json_int_t)finding->column, "severity",
+                             ui_lint_severity(finding->severity), "id", finding->id, "text",
+                             json_text(finding->text)));
+    }
+    return array;
+}
+
+json_t *json_journal(const struct chr_journal_report *report)
+{
+    return json_pack("{s:i, s:i, s:i, s:i}", "transactions", (int)report->transactions, "blocks",
+                     (int)report->blocks, "revoked", (int)report->revoked, "orphans",
+                     (int)report->orphans);
+}
+
 json_t *json_snapshot(const struct chr_snapshot *snapshot)
 {
     return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I}", "id", json_text(snapshot->id), "tag",

@@ -18,6 +18,12 @@ json_t *json_time(int64_t seconds);
 /* [{"id", "severity", "text"}] */
 json_t *json_findings(const struct chr_finding *findings, size_t count);
 
+/* [{"file", "line", "column", "severity", "id", "text"}] */
+json_t *json_lint(const struct chr_lint_report *report);
+
+/* {"transactions", "blocks", "revoked", "orphans"} */
+json_t *json_journal(const struct chr_journal_report *report);
+
 /* {"id", "tag", "date", "vm_state_size", "disk_size", "exclusive"} */
 json_t *json_snapshot(const struct chr_snapshot *snapshot);
 

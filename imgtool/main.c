@@ -1,9 +1,12 @@
 /* chrimg: the command line. */
 #include "tool.h"
 
+#include <errno.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ui.h"
@@ -14,7 +17,23 @@ static const struct command *const commands[] = {
     &command_extract,
     &command_convert,
     &command_snapshot,
+    &command_resize,
     &command_check,
+    &command_lint,
+    &command_inject,
+    &command_ls,
+    &command_cat,
+    &command_cp,
+    &command_rm,
+    &command_boot,
+    &command_ps,
+    &command_console,
+    &command_logs,
+    &command_stop,
+    &command_restart,
+    &command_wait,
+    &command_run,
+    &command_doctor,
 };
 
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
@@ -22,7 +41,7 @@ static const struct command *const commands[] = {
 static void show_overview(FILE *to)
 {
     (void)fprintf(to, "usage: chrimg COMMAND [OPTIONS] IMG\n\n"
-                      "Disk images of MikroTik RouterOS CHR: UEFI boot, conversion, snapshots.\n\n");
+                      "Disk images of MikroTik RouterOS CHR: UEFI boot, conversion, snapshots, machines.\n\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++)
         (void)fprintf(to, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
     (void)fprintf(to, "\n`chrimg COMMAND --help` shows a command's options, `man chrimg` all of it.\n");
@@ -114,6 +133,34 @@ int open_image(const char *path, unsigned flags, struct chr_image **image)
     return EXIT_DONE;
 }
 
+int take_source_date(const struct command *command, int64_t *value, const int64_t **modified)
+{
+    const char *text = getenv("SOURCE_DATE_EPOCH");
+    char *end;
+    long long number;
+
+    *modified = NULL;
+    if (text == NULL || text[0] == '\0')
+        return 0;
+    errno = 0;
+    number = strtoll(text, &end, 10);
+    if (errno != 0 || *end != '\0' || number < 0)
+        return usage_error(command, "SOURCE_DATE_EPOCH is no number of seconds: %s", text);
+    *value = number;
+    *modified = value;
+    return 0;
+}
+
+void report_journal(const struct chr_journal_report *report, const char *verb)
+{
+    if (report->transactions + report->blocks + report->orphans == 0)
+        return;
+    ui_message("%s the journal, as the router was not shut down: %u transaction%s, %u block%s, "
+               "%u file%s that waited for removal", verb, report->transactions,
+               report->transactions == 1 ? "" : "s", report->blocks,
+               report->blocks == 1 ? "" : "s", report->orphans, report->orphans == 1 ? "" : "s");
+}
+
 int report_error(const struct chr_error *err)
 {
     ui_message("%s", err->message);
@@ -181,6 +228,8 @@ int main(int argc, char **argv)
     int status;
 
     (void)setlocale(LC_CTYPE, "");
+    /* Ignored by who started us, it would keep children's exit codes from us: all would seem well. */
+    (void)signal(SIGCHLD, SIG_DFL);
     ui_init();
     status = run(argc, argv);
     if (fflush(stdout) != 0 || ferror(stdout)) {

@@ -9,7 +9,7 @@
 #include "tool.h"
 #include "ui.h"
 
-enum { OPTION_DIFF = 256, OPTION_NO_KEEP, OPTION_JSON };
+enum { OPTION_DIFF = 256, OPTION_NO_KEEP, OPTION_WITH_MEMORY, OPTION_JSON };
 
 static const struct option long_options[] = {
     {"create", required_argument, NULL, 'c'},
@@ -18,6 +18,7 @@ static const struct option long_options[] = {
     {"delete", required_argument, NULL, 'd'},
     {"diff", required_argument, NULL, OPTION_DIFF},
     {"no-keep", no_argument, NULL, OPTION_NO_KEEP},
+    {"with-memory", no_argument, NULL, OPTION_WITH_MEMORY},
     {"force-share", no_argument, NULL, 'U'},
     {"json", no_argument, NULL, OPTION_JSON},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -29,6 +30,7 @@ struct arguments {
     const char *tag;
     const char *other_tag; /* of --diff; NULL = now */
     bool no_keep;
+    bool with_memory;
     bool json;
     unsigned flags;
     const char *image;
@@ -73,6 +75,25 @@ static int print_list_text(const char *path, const struct chr_snapshot *list, si
     return EXIT_DONE;
 }
 
+/*
+ * The image's state TAG, or as it is now for NULL.  What one of our machines writes to
+ * is read all the same: snapshots do not change under us, and tables are read anew if torn.
+ */
+static int open_state(const struct arguments *arguments, const char *tag, struct chr_image **image,
+                      struct chr_error *err)
+{
+    char name[sizeof arguments->found + CHR_TAG_MAX + 2];
+    char vm[CHR_BOOT_NAME_MAX + 1];
+
+    (void)snprintf(name, sizeof name, "%s%s%s", arguments->image, tag != NULL ? "@" : "",
+                   tag != NULL ? tag : "");
+    if (chr_image_open(name, arguments->flags, image, err) == 0)
+        return 0;
+    return err->code == CHR_E_BUSY && chr_vm_of_image(arguments->image, vm)
+               ? chr_image_open(name, arguments->flags | CHR_OPEN_FORCE_SHARE, image, err)
+               : -1;
+}
+
 static int list_snapshots(const struct arguments *arguments)
 {
     struct chr_image *image = NULL;
@@ -81,7 +102,7 @@ static int list_snapshots(const struct arguments *arguments)
     size_t count = 0;
     int status;
 
-    if (chr_image_open(arguments->image, arguments->flags, &image, &err) < 0)
+    if (open_state(arguments, NULL, &image, &err) < 0)
         return report_error(&err);
     if (chr_snapshot_list(image, &list, &count, &err) < 0)
         status = report_error(&err);
@@ -93,39 +114,51 @@ static int list_snapshots(const struct arguments *arguments)
     return status;
 }
 
-static int print_done(const struct arguments *arguments, const char *what, const char *kept)
+static json_t *text_or_null(const char *text)
+{
+    return text[0] != '\0' ? json_text(text) : json_null();
+}
+
+static int print_done(const struct arguments *arguments, const char *what,
+                      const struct chr_snapshot_result *done)
 {
     if (arguments->json)
-        return json_print(json_pack("{s:i, s:o, s:s, s:o, s:o}", "schema", 1, "image",
+        return json_print(json_pack("{s:i, s:o, s:s, s:o, s:o, s:o, s:b}", "schema", 1, "image",
                                     json_text(arguments->image), "action", what, "tag",
-                                    json_text(arguments->tag), "kept",
-                                    kept[0] != '\0' ? json_text(kept) : json_null()));
-    ui_out("%s: %s snapshot %s\n", arguments->image, what, arguments->tag);
-    if (kept[0] != '\0')
-        ui_out("what was there before is kept as %s\n", kept);
+                                    json_text(arguments->tag), "kept", text_or_null(done->kept),
+                                    "instance", text_or_null(done->vm), "restarted",
+                                    done->restarted));
+    ui_out("%s: %s snapshot %s%s%s%s\n", arguments->image, what, arguments->tag,
+           done->vm[0] != '\0' ? " of the running " : "", done->vm,
+           arguments->with_memory ? ", with its memory" : "");
+    if (done->kept[0] != '\0')
+        ui_out("what was there before is kept as %s\n", done->kept);
+    if (done->restarted)
+        ui_out("%s was turned off for it, and is started again\n", done->vm);
     return EXIT_DONE;
 }
 
 static int change_snapshots(const struct arguments *arguments)
 {
-    char kept[CHR_TAG_MAX + 1] = "";
+    struct chr_snapshot_result done = {0};
     struct chr_error err;
     int result;
 
     if (arguments->action == 'c')
-        result = chr_snapshot_create(arguments->image, arguments->tag, &err);
+        result = chr_snapshot_create_live(arguments->image, arguments->tag, arguments->with_memory,
+                                          &done, &err);
     else if (arguments->action == 'a')
-        result = chr_snapshot_apply(arguments->image, arguments->tag, !arguments->no_keep, kept,
-                                    &err);
+        result = chr_snapshot_apply_live(arguments->image, arguments->tag, !arguments->no_keep,
+                                         &done, &err);
     else
-        result = chr_snapshot_delete(arguments->image, arguments->tag, &err);
+        result = chr_snapshot_delete_live(arguments->image, arguments->tag, &done, &err);
     if (result < 0)
         return report_error(&err);
     return print_done(arguments,
                       arguments->action == 'c'   ? "created"
                       : arguments->action == 'a' ? "applied"
                                                  : "deleted",
-                      kept);
+                      &done);
 }
 
 /* ---- diff ---- */
@@ -184,17 +217,6 @@ static int print_diff(const struct arguments *arguments, const struct chr_diff *
     return EXIT_DONE;
 }
 
-/* The image's state TAG, or as it is now for NULL. */
-static int open_state(const struct arguments *arguments, const char *tag, struct chr_image **image,
-                      struct chr_error *err)
-{
-    char name[sizeof arguments->found + CHR_TAG_MAX + 2];
-
-    (void)snprintf(name, sizeof name, "%s%s%s", arguments->image, tag != NULL ? "@" : "",
-                   tag != NULL ? tag : "");
-    return chr_image_open(name, arguments->flags, image, err);
-}
-
 static int diff_snapshots(const struct arguments *arguments)
 {
     struct chr_image *from = NULL;
@@ -232,6 +254,9 @@ static int take_option(const struct command *command, int option, void *argument
     switch (option) {
     case OPTION_NO_KEEP:
         arguments->no_keep = true;
+        return 0;
+    case OPTION_WITH_MEMORY:
+        arguments->with_memory = true;
         return 0;
     case OPTION_JSON:
         arguments->json = true;
@@ -286,6 +311,8 @@ static int run(const struct command *command, int argc, char **argv)
         return status;
     if (arguments.action == 0)
         arguments.action = 'l';
+    if (arguments.with_memory && arguments.action != 'c')
+        return usage_error(command, "--with-memory goes with -c");
     if (arguments.no_keep && arguments.action != 'a')
         return usage_error(command, "--no-keep goes with -a");
     if (arguments.flags != 0 && arguments.action != 'l' && arguments.action != OPTION_DIFF)
@@ -308,13 +335,15 @@ const struct command command_snapshot = {
             "  -a, --apply TAG       make the disk what it was; what it is now is first kept\n"
             "                        as before-apply-<time>\n"
             "      --no-keep         with -a: do not keep it\n"
+            "      --with-memory     with -c: the memory of the machine that runs from IMG, too\n"
             "  -d, --delete TAG      forget a snapshot\n"
             "      --diff A [B]      files that differ between A and B, or A and now\n"
             "  -U, --force-share     with -l and --diff: read although a VM writes\n"
             "      --json            report as JSON\n"
             "  -h, --help            this\n"
             "\n"
-            "TAG may be an ID. IMG may be left out: $CHRIMG_IMAGE, else the one *.qcow2 in the\n"
+            "An image that a machine of chrimg runs from is changed by QEMU; -a of a snapshot\n"
+            "without memory turns the machine off and on. TAG may be an ID. IMG may be left out: $CHRIMG_IMAGE, else the one *.qcow2 in the\n"
             "current folder that holds a CHR.\n",
     .run = run,
 };

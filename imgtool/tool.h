@@ -29,7 +29,23 @@ extern const struct command command_fatten;
 extern const struct command command_extract;
 extern const struct command command_convert;
 extern const struct command command_snapshot;
+extern const struct command command_resize;
 extern const struct command command_check;
+extern const struct command command_lint;
+extern const struct command command_inject;
+extern const struct command command_ls;
+extern const struct command command_cat;
+extern const struct command command_cp;
+extern const struct command command_rm;
+extern const struct command command_boot;
+extern const struct command command_ps;
+extern const struct command command_console;
+extern const struct command command_logs;
+extern const struct command command_stop;
+extern const struct command command_restart;
+extern const struct command command_wait;
+extern const struct command command_run;
+extern const struct command command_doctor;
 
 /* Options that mean the same in every command. */
 #define OPTION_HELP 'h'
@@ -61,6 +77,15 @@ int take_compression(const struct command *command, const char *value,
 /* chr_image_open() for a command that reads; says so when a change was interrupted.
  * EXIT_DONE, or the exit code with the error printed. */
 int open_image(const char *path, unsigned flags, struct chr_image **image);
+
+/*
+ * The time of files that are written into an image: $SOURCE_DATE_EPOCH (reproducible-builds.org)
+ * in VALUE, and *MODIFIED points there; NULL without.  0, or the exit code.
+ */
+int take_source_date(const struct command *command, int64_t *value, const int64_t **modified);
+
+/* Say on stderr that a journal was replayed, as VERB says ("replayed", "would replay"). */
+void report_journal(const struct chr_journal_report *report, const char *verb);
 
 /* Print the error and its hint; returns the exit code that belongs to it. */
 int report_error(const struct chr_error *err);

@@ -187,6 +187,35 @@ void ui_wrapped(unsigned indent, const char *text)
     ui_out("\n");
 }
 
+const char *ui_lint_severity(enum chr_lint_severity severity)
+{
+    return severity == CHR_LINT_ERROR ? "error" : severity == CHR_LINT_WARNING ? "warning" : "note";
+}
+
+void ui_lint_messages(const struct chr_lint_report *report)
+{
+    char text[TEXT_SIZE];
+
+    ui_progress_end();
+    for (size_t i = 0; i < report->finding_count; i++) {
+        const struct chr_lint_finding *finding = &report->findings[i];
+
+        (void)snprintf(text, sizeof text, "%s:%zu:%zu: %s: %s\n", finding->file, finding->line,
+                       finding->column, ui_lint_severity(finding->severity), finding->text);
+        put_safely(stderr, text);
+    }
+}
+
+void ui_name(const char *name)
+{
+    while (*name != '\0') {
+        size_t length = strcspn(name, "\n");
+
+        ui_out("%.*s%s", (int)length, name, name[length] == '\n' ? "\\x0a" : "");
+        name += length + (name[length] == '\n');
+    }
+}
+
 const char *ui_severity(enum chr_severity severity)
 {
     return severity == CHR_NOTE ? "note" : severity == CHR_WARNING ? "warning" : "damage";
@@ -216,7 +245,7 @@ char *ui_size(uint64_t bytes, char *buf)
     (void)snprintf(buf, UI_SIZE_TEXT, "%.*f", unit == 0 || value >= 99.95 ? 0 : 1, value);
     if (strlen(buf) > 2 && strcmp(buf + strlen(buf) - 2, ".0") == 0)
         buf[strlen(buf) - 2] = '\0';
-    (void)strcat(strcat(buf, " "), units[unit]);
+    (void)strcat(strcat(buf, " "), bytes == 1 ? "byte" : units[unit]);
     return buf;
 }
 
@@ -265,4 +294,64 @@ void ui_progress_end(void)
         (void)fprintf(stderr, "\r%46s\r", "");
     ui.progress_shown = false;
     ui.progress_start_ms = 0;
+}
+
+void ui_waiting(const char *what, int64_t elapsed_ms, int64_t limit_ms)
+{
+    static const char marks[] = "|/-\\";
+
+    if (!ui.error_terminal || elapsed_ms < PROGRESS_DELAY_MS ||
+        now_ms() - ui.progress_last_ms < PROGRESS_STEP_MS)
+        return;
+    ui.progress_last_ms = now_ms();
+    (void)fprintf(stderr, "\r%.10s %c %3.0f s (of %.0f s at most) ", what,
+                  marks[elapsed_ms / 250 % 4], (double)elapsed_ms / 1000,
+                  (double)limit_ms / 1000);
+    (void)fflush(stderr);
+    ui.progress_shown = true;
+}
+
+void ui_waiting_end(void)
+{
+    ui_progress_end();
+}
+
+/* The length of a colour sequence (ECMA-48, SGR: ESC [ digits and ; m) at P, or 0. */
+static size_t colour_length(const char *p)
+{
+    size_t length;
+
+    if (p[0] != '\033' || p[1] != '[')
+        return 0;
+    length = 2 + strspn(p + 2, "0123456789;");
+    return p[length] == 'm' ? length + 1 : 0;
+}
+
+void ui_serial(const char *text)
+{
+    char one[2] = "";
+
+    while (*text != '\0') {
+        size_t length = strcspn(text, "\r\n\t\b\033");
+        char part[TEXT_SIZE];
+
+        if (length == 0) {
+            length = colour_length(text);
+            if (length > 0)
+                (void)fwrite(text, 1, length, stdout);
+            else if (*text != '\033')
+                (void)fputc(*text, stdout);
+            else {
+                one[0] = *text;
+                put_safely(stdout, one);
+            }
+            text += length > 0 ? length : 1;
+            continue;
+        }
+        length = length < sizeof part ? length : sizeof part - 1;
+        memcpy(part, text, length);
+        part[length] = '\0';
+        put_safely(stdout, part);
+        text += length;
+    }
 }

@@ -34,6 +34,15 @@ void ui_wrapped(unsigned indent, const char *text);
 /* "note", "warning", "damage" */
 const char *ui_severity(enum chr_severity severity);
 
+/* "note", "warning", "error" */
+const char *ui_lint_severity(enum chr_lint_severity severity);
+
+/* "base.rsc:3:7: error: ..." on stderr, a line for each. */
+void ui_lint_messages(const struct chr_lint_report *report);
+
+/* A name that may come from an image: on stdout, on one line whatever is in it. */
+void ui_name(const char *name);
+
 /* A finding on a line of its own, INDENT columns in. */
 void ui_finding(const struct chr_finding *finding, unsigned indent);
 
@@ -48,6 +57,16 @@ char *ui_size(uint64_t bytes, char *buf);
 
 /* A progress line on stderr while something takes long; a callback for the library. */
 void ui_progress(uint64_t done, uint64_t total, void *what);
+/* The same where nobody knows how much is left: time passed, and the time it may take. */
+void ui_waiting(const char *what, int64_t elapsed_ms, int64_t limit_ms);
+void ui_waiting_end(void);
+
+/*
+ * What a machine says on its serial line, to a terminal: text, line ends, tabs and colours,
+ * and nothing else that would steer the terminal.
+ */
+void ui_serial(const char *text);
+
 /* Take the progress line away again. */
 void ui_progress_end(void);
 

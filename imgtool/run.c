@@ -1,0 +1,181 @@
+/* chrimg run: a machine for the time of one command. */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "boot_options.h"
+#include "interrupt.h"
+#include "ui.h"
+#include "vm.h"
+
+/* As the shell has it. */
+#define STATUS_NOT_FOUND 127
+#define STATUS_NOT_STARTED 126
+#define WAIT_STEP_MS 20
+/* After the first signal, what is left of the command gets this long. */
+#define CHILD_PATIENCE_MS 10000
+
+static void set(const char *name, const char *value)
+{
+    (void)setenv(name, value, 1);
+}
+
+/* CHR_SSH=127.0.0.1:9182, CHR_SSH_PORT=9182; for http and https the first is a URL. */
+static void set_endpoint(const struct chr_vm *vm, const struct chr_endpoint *endpoint)
+{
+    char name[CHR_FORWARD_NAME_SIZE + 16];
+    char value[128];
+    bool url = strcmp(endpoint->name, "http") == 0 || strcmp(endpoint->name, "https") == 0;
+
+    if (endpoint->name[0] == '\0')
+        return;
+    (void)snprintf(name, sizeof name, "CHR_%s", endpoint->name);
+    for (char *p = name; *p != '\0'; p++)
+        *p = isalnum((unsigned char)*p) ? (char)toupper((unsigned char)*p) : '_';
+    (void)snprintf(value, sizeof value, "%s%s%.60s:%u", url ? endpoint->name : "",
+                   url ? "://" : "", vm_address(vm), endpoint->port);
+    set(name, value);
+    (void)strcat(name, "_PORT");
+    (void)snprintf(value, sizeof value, "%u", endpoint->port);
+    set(name, value);
+}
+
+static void set_environment(const struct chr_vm *vm)
+{
+    set("CHR_NAME", vm->name);
+    set("CHR_HOST", vm_address(vm));
+    for (size_t i = 0; i < vm->endpoint_count; i++)
+        set_endpoint(vm, &vm->endpoints[i]);
+}
+
+static void become(char **argv)
+{
+    /* exec() undoes our handlers; what was ignored for us (nohup) is so for the command, too. */
+    (void)execvp(argv[0], argv);
+    ui_message("cannot run %s: %s", argv[0], strerror(errno));
+    _exit(errno == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_STARTED);
+}
+
+/* Passes the signals that end us on; a command that ignores them is killed after a while. */
+static int wait_for_child(pid_t pid, int interrupts)
+{
+    int patience = CHILD_PATIENCE_MS;
+    bool told = false;
+    int raw = 0;
+
+    for (;;) {
+        struct pollfd poll_fd = {.fd = told ? -1 : interrupts, .events = POLLIN};
+        pid_t done = waitpid(pid, &raw, WNOHANG);
+
+        if (done == pid || (done < 0 && errno != EINTR))
+            break;
+        if (interrupt_signal() != 0 && !told) {
+            (void)kill(pid, interrupt_signal());
+            told = true;
+        }
+        if (told && (patience -= WAIT_STEP_MS) < 0)
+            (void)kill(pid, SIGKILL);
+        (void)poll(&poll_fd, 1, WAIT_STEP_MS);
+    }
+    if (interrupt_signal() != 0)
+        return 128 + interrupt_signal();
+    return WIFEXITED(raw) ? WEXITSTATUS(raw) : 128 + WTERMSIG(raw);
+}
+
+static int run_command(char **argv, int interrupts)
+{
+    pid_t pid;
+
+    (void)fflush(stdout);
+    pid = fork();
+    if (pid == 0)
+        become(argv);
+    if (pid < 0) {
+        ui_message("cannot run %s: %s", argv[0], strerror(errno));
+        return STATUS_NOT_STARTED;
+    }
+    return wait_for_child(pid, interrupts);
+}
+
+/* The machine's disk is thrown away: there is nothing to shut down in good order. */
+static int end_machine(const char *name, int status)
+{
+    const struct chr_stop_options options = {.now = true, .forget = true};
+    enum chr_stopped how;
+    struct chr_error err;
+
+    if (chr_vm_stop(name, &options, &how, &err) == 0 || err.code == CHR_E_MISSING)
+        return status;
+    (void)report_error(&err);
+    return status != EXIT_DONE ? status : EXIT_FAILED;
+}
+
+static int boot_and_run(const char *image, struct boot_arguments *arguments, char **argv)
+{
+    struct chr_vm_watch watch = vm_watch();
+    struct chr_boot_report *report = NULL;
+    char name[CHR_BOOT_NAME_MAX + 1];
+    struct chr_error err;
+    int result;
+
+    /* Several may run at once, also from one image. */
+    (void)snprintf(name, sizeof name, "run-%ld", (long)getpid());
+    if (arguments->options.name == NULL)
+        arguments->options.name = name;
+    arguments->options.throwaway = true;
+    arguments->options.remove = true;
+    watch.note = NULL;
+    result = chr_boot(image, &arguments->options, &watch, &report, &err);
+    ui_waiting_end();
+    if (result < 0)
+        return vm_error(&err);
+    set_environment(report->vm);
+    chr_boot_report_free(report);
+    return end_machine(arguments->options.name, run_command(argv, watch.cancel_fd));
+}
+
+static int run(const struct command *command, int argc, char **argv)
+{
+    struct boot_arguments arguments = {0};
+    int status;
+
+    /* "+": the options end at IMG, those of CMD are not ours. */
+    if (take_options(command, argc, argv, "+" BOOT_SHORT_OPTIONS, boot_long_options,
+                     boot_take_option, &arguments, &status) &&
+        (status = boot_check_options(command, &arguments)) == EXIT_DONE) {
+        char **rest = argv + optind + 1;
+
+        if (optind < argc && rest[0] != NULL && strcmp(rest[0], "--") == 0)
+            rest++;
+        if (arguments.options.show != CHR_SHOW_NONE || arguments.options.foreground ||
+            arguments.options.write || arguments.json)
+            status = usage_error(command, "-i, --write, --json and the options that show the "
+                                          "command are for chrimg boot");
+        else if (optind >= argc || rest[0] == NULL)
+            status = usage_error(command, "name the image and the command: IMG -- CMD...");
+        else
+            status = boot_and_run(argv[optind], &arguments, rest);
+    }
+    boot_arguments_release(&arguments);
+    return status;
+}
+
+const struct command command_run = {
+    .name = "run",
+    .arguments = "[OPTIONS] IMG -- CMD [ARG...]",
+    .summary = "boot a throwaway copy, run a command against it, stop it",
+    .help = "  -h, --help            this\n"
+            "\n"
+            "And the options of `chrimg boot`, but for -i, --write, --json and those that only\n"
+            "show. CMD finds CHR_NAME, CHR_HOST, CHR_HTTP, CHR_HTTPS, CHR_SSH, CHR_API,\n"
+            "CHR_API_SSL and CHR_WINBOX in its environment, each of the last six with its\n"
+            "_PORT, too. The exit code is CMD's.\n",
+    .run = run,
+};
