@@ -7,18 +7,10 @@
 # snapshot as it was, the disk as before or as after, and no leaks after a repair.
 export IN_MEMORY=yes
 . "$(dirname "$0")/qcow2/lib.sh"
+. "$(dirname "$0")/powercut/lib.sh"
 needs_tool qemu-img qemu-io jq
 
-RECORDER=$BUILD/tests/powercut/recorder.so
-REPLAY=$BUILD/tests/powercut/replay
-# The recorder stands before the sanitizers' own functions, which they can live with.
-export ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0"
-
 variants=(all durable random:1 random:2 torn:1 torn:2)
-
-same() {
-    "$REPLAY" --same "$1" "$2" >/dev/null
-}
 
 # Start over with image FROM: start/ as the folder was, live/ for the program to change.
 fresh() {
@@ -26,22 +18,6 @@ fresh() {
     mkdir start live
     cp "$from" start/disk.qcow2
     cp "$from" live/disk.qcow2
-}
-
-# record [VARIABLE=VALUE...] -- ARGUMENT...: chrimg in live/ under the recorder.
-record() {
-    local variables=()
-    while [ "$1" != -- ]; do
-        variables+=("$1")
-        shift
-    done
-    shift
-    (cd live && exec env LD_PRELOAD="$RECORDER" POWERCUT_DIR=. POWERCUT_LOG="$WORK/log" \
-        ${variables[@]+"${variables[@]}"} "$CHRIMG" "$@")
-}
-
-what_is_step() {
-    "$REPLAY" --list log.good | sed -n "s/^$1 //p" | sed 's/ inode [0-9]*//'
 }
 
 # ---- what must hold ----

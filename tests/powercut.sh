@@ -6,22 +6,10 @@
 # Thousands of runs, each with its fsyncs.
 IN_MEMORY=yes
 . "$(dirname "$0")/lib.sh"
-
-RECORDER=$BUILD/tests/powercut/recorder.so
-REPLAY=$BUILD/tests/powercut/replay
-# The recorder stands before the sanitizers' own functions, which they can live with.
-export ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0"
+. "$(dirname "$0")/powercut/lib.sh"
 
 variants=(all durable)
 for seed in 1 2 3; do variants+=("random:$seed" "torn:$seed" "torn:1$seed"); done
-
-same() {
-    "$REPLAY" --same "$1" "$2" >/dev/null
-}
-
-names_in() {
-    find "$1" -mindepth 1 -printf "%P\n" | sort | tr "\n" " "
-}
 
 # Start over: start/ as the folder was, live/ for the program to change.
 fresh() {
@@ -33,22 +21,6 @@ fresh() {
         cp "$1" start/out.img
         cp "$1" live/out.img
     fi
-}
-
-# record [VARIABLE=VALUE...] -- ARGUMENT...: chrimg in live/ under the recorder.
-record() {
-    local variables=()
-    while [ "$1" != -- ]; do
-        variables+=("$1")
-        shift
-    done
-    shift
-    (cd live && exec env LD_PRELOAD="$RECORDER" POWERCUT_DIR=. POWERCUT_LOG="$WORK/log" \
-        ${variables[@]+"${variables[@]}"} "$CHRIMG" "$@")
-}
-
-what_is_step() {
-    "$REPLAY" --list log.good | sed -n "s/^$1 //p" | sed 's/ inode [0-9]*//'
 }
 
 # Steps that only make things faster or neater, so that a failure of one may be

@@ -82,6 +82,10 @@ held_by_writer() { # WHO IMAGE
     check_exit "held by $1: the way out" 1 'hint: stop the VM' "$CHRIMG" info "$2"
     check "held by $1: info -U reads it" "$CHRIMG" info -U "$2"
     check "held by $1: info --force-share reads it" "$CHRIMG" info --force-share --json "$2"
+    check "held by $1: cp --force-share copies out of it" \
+        "$CHRIMG" cp --force-share -f "$2:/rw/REBOOT" torn
+    check_exit "held by $1: -U is not for copies into it" 2 'out of an image' \
+        "$CHRIMG" cp -U torn "$2:/rw/torn"
     case $2 in *.qcow2) qcow2_held_by_writer "$@" ;; esac
 }
 

@@ -6,11 +6,11 @@
 #include "fs/fat_write.h"
 
 #include "fs/fat.h"
+#include "fsck_fat.h"
 #include "memory_blk.h"
 #include "tree_maker.h"
 
 #define MIB (UINT64_C(1) << 20)
-#define IMAGE "fat.img"
 
 /* Sectors that are like no other, and a boot block with a hole for the BPB. */
 static struct memory *make_source(uint64_t size)
@@ -127,25 +127,6 @@ static void check_declared(const struct memory *source, const struct memory *tar
 }
 
 /* ---- the judge ---- */
-
-/* fsck.fat says its version and its summary, and nothing else. */
-static void run_fsck(const struct memory *target)
-{
-    char line[512];
-    int lines = 0;
-    FILE *output;
-
-    write_file(IMAGE, target->bytes, target->blk.size);
-    output = popen("fsck.fat -n " IMAGE " 2>&1", "r");
-    assert_non_null(output);
-    while (fgets(line, sizeof line, output) != NULL)
-        if (strncmp(line, "fsck.fat ", 9) != 0 && strncmp(line, IMAGE ": ", 9) != 0)
-            fail_msg("fsck.fat: %s", line);
-        else
-            lines++;
-    assert_int_equal(pclose(output), 0);
-    assert_int_equal(lines, 2);
-}
 
 /* ---- all of it ---- */
 

@@ -401,8 +401,8 @@ static void test_a_damaged_undo_file_is_kept(void **state)
     (void)state;
     interrupt(f, 3);
     bytes = read_file(UNDO, &whole);
-    for (size_t at = 0; at < whole; at += at < 36 ? 1 : 499) {
-        if (at >= 36 && at < HEADER)
+    for (size_t at = 0; at < whole; at += at < 48 ? 1 : 499) {
+        if (at >= 48 && at < HEADER)
             at = HEADER;
         bytes[at] ^= 1;
         write_file(UNDO, bytes, whole);
