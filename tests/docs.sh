@@ -76,6 +76,21 @@ page_repairs() {
     section DIAGNOSTICS | subsection Repairs | sed -nE 's/^\.It Li //p' | sort
 }
 
+page_remarks() {
+    section DIAGNOSTICS | subsection 'Remarks of lint' | sed -nE 's/^\.It Li ([^ ]+) Pq (.*)/\1 \2/p' | sort
+}
+
+# Each remark that the unit test of lint has seen, "E1:6 unbalanced-quote" -> "unbalanced-quote error".
+tested_remarks() {
+    grep -ohE '[EWN][0-9]+:[0-9]+ [a-z0-9-]+' "$SRC/tests/unit/rsc_lint.c" |
+        sed -E 's/^E[^ ]* (.*)/\1 error/; s/^W[^ ]* (.*)/\1 warning/; s/^N[^ ]* (.*)/\1 note/' | sort -u
+}
+
+# Words with a dash in the sources of lint that look like ids: all ids of the page are there.
+source_words() {
+    grep -rohE '"[a-z0-9]+(-[a-z0-9]+)*"' "$SRC/lib/rsc" | tr -d '"' | sort -u
+}
+
 page_exit_codes() {
     section 'EXIT STATUS' | sed -nE 's/^\.It ([0-9]+)$/\1/p' | sort
 }
@@ -131,8 +146,12 @@ for command in $(program_commands); do
     check_same "$command: man page and --help have the same options" page program
     # The synopsis need not say -h, nor the long name of what has a short one.
     synopsis_options "$command" | sort -u >synopsis
-    "$CHRIMG" "$command" --help | sed -nE 's/^ +(-[^ ,]+).*/\1/p' | grep -vx -- -h | sort -u >program
-    check_same "$command: the synopsis has each option" synopsis program
+    "$CHRIMG" "$command" --help | sed -nE 's/^ +(-[^] ,[]+).*/\1/p' | grep -vx -- -h | sort -u >program
+    if [ -s program ]; then
+        check_same "$command: the synopsis has each option" synopsis program
+    else
+        check_equal "$command: the synopsis has no option" "$(cat synopsis)" ""
+    fi
 done
 page_commands >page
 program_commands >program
@@ -154,6 +173,11 @@ check_same "man page and sources have the same findings that are damage for chec
 page_repairs >page
 program_repairs >program
 check_same "man page and sources have the same repairs" page program
+page_remarks >page
+tested_remarks >program
+check_same "man page and the test of lint have the same remarks" page program
+page_remarks | sed 's/ .*//' | comm -23 - <(source_words) >missing
+check_equal "all remarks of lint are in its sources" "$(cat missing)" ""
 page_exit_codes >page
 program_exit_codes >program
 check_same "man page and sources have the same exit codes" page program
@@ -190,7 +214,25 @@ make_reports() {
         [ "$layout:$status" = bad:3 ] || [ "$status" = 0 ] || return 1
         rm -rf "$image" "files.$layout"
     done
-    make_reports_of_conversions && make_reports_of_snapshots && make_reports_of_repairs
+    make_reports_of_conversions && make_reports_of_snapshots && make_reports_of_resizes &&
+        make_reports_of_repairs && make_reports_of_lint &&
+        make_reports_of_files && make_reports_of_machines
+}
+
+make_reports_of_files() {
+    printf '/ip dns set servers=192.0.2.53\r\n' >crlf.rsc
+    mkdir -p up/sub && echo text >up/sub/file
+    "$MKCHR" 7.19 files.img &&
+        report inject dry inject -n files.img crlf.rsc --file up &&
+        report inject written inject files.img crlf.rsc --boot crlf.rsc:/x.rsc &&
+        report ls root ls -R files.img &&
+        report ls boot ls files.img:boot:/ &&
+        report cp in cp -r up files.img:/up &&
+        report cp dry cp -n crlf.rsc files.img:/y &&
+        report cp out cp -r files.img:/up out &&
+        report rm dry rm -n -r files.img:/up &&
+        report rm removed rm -r files.img:/up &&
+        rm -r files.img crlf.rsc up out
 }
 
 make_reports_of_conversions() {
@@ -217,8 +259,40 @@ make_reports_of_snapshots() {
         rm raw.img changed.img ours.qcow2 autorun.scr
 }
 
+make_reports_of_resizes() {
+    "$MKCHR" 7.19 raw.img &&
+        report resize dry resize -n raw.img 1G &&
+        report resize tables resize --tables-only raw.img 200M &&
+        report resize grown resize raw.img +100M &&
+        report resize same resize raw.img +0 &&
+        rm raw.img
+}
+
+# A machine that is started and stopped; it need not get anywhere. Where there is no QEMU, only what runs without.
+make_reports_of_machines() {
+    local status=0
+    export XDG_RUNTIME_DIR=$WORK/r XDG_STATE_HOME=$WORK/s XDG_CACHE_HOME=$WORK/c
+    mkdir -m 700 "$XDG_RUNTIME_DIR"
+    report doctor host doctor || [ $? -eq 1 ] || return 1
+    command -v qemu-system-x86_64 >/dev/null || return 0
+    "$MKCHR" 7.19 raw.img &&
+        report 'boot and restart' boot boot --name docs --ready none raw.img &&
+        report ps running ps &&
+        report 'boot and restart' restart restart --now docs || status=1
+    report stop now stop --now docs &&
+        report ps off ps -a &&
+        report stop off stop --forget docs && rm raw.img && return "$status"
+}
+
 make_reports_of_repairs() {
     "$MKCHR" 7.19 bad.img --bad-gpt backup && report check gpt check --repair all bad.img && rm bad.img
+}
+
+make_reports_of_lint() {
+    printf ':put 1\n' >good.rsc
+    printf '\xEF\xBB\xBFadd\n:put "\n' >bad.rsc
+    report lint good lint good.rsc && { report lint bad lint bad.rsc good.rsc || [ $? = 1 ]; } &&
+        rm good.rsc bad.rsc
 }
 
 # "PATH: KEY KEY ..." for each object, with [] for an index: the same for all images, if all is well.
@@ -328,6 +402,7 @@ chrimg_line_exists() {
     program_commands | grep -qx -- "$command" || return 1
     for word; do
         case $word in
+        --) return 0 ;; # what follows is not ours
         -*) program_options "$command" | sed 's/[ [].*//' | grep -qx -- "${word%%=*}" || return 1 ;;
         esac
     done
@@ -386,6 +461,9 @@ check "README: what to install for building is in install-deps" sh -c '
 without_host() {
     sed -E 's/\([0-9.]+ [KM]iB on disk\)/(... on disk)/
             s/[0-9.]+ [KM]iB on disk$/... on disk/
+            /^chrimg: (emulated: |KVM does not run guests)/d
+            s/ up after [0-9.]+ s: (.*) [a-z]+$/ up after TIME: \1 ACCEL/
+            s/127.0.0.1:[0-9]+/127.0.0.1:PORT/
             s/before-apply-[0-9]{8}-[0-9]{6}/before-apply-TIME/
             s/[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}( .*-) +[0-9.]+ [KM]iB$/DATE\1 SIZE/'
 }
@@ -421,7 +499,15 @@ run_example() {
         [ -e "$number.command" ] || return 0
         command=$(cat "$number.command")
         # The Makefile is not here; what it makes is.
-        case $command in 'make '*) continue ;; esac
+        case $command in
+        'make '*) continue ;;
+        'scripts/'*) command="$SRC/$command" ;;
+        esac
+        # From here on the example is about a machine.
+        case $command in *scripts/standin*)
+            if ! command -v qemu-system-x86_64 >/dev/null || ! command -v nasm >/dev/null; then return 0; fi
+            ;;
+        esac
         if ! PATH=$BUILD:$PATH bash -c "$command" >got 2>&1; then
             cat got
             return 1
@@ -432,6 +518,12 @@ run_example() {
     done
 }
 
+export XDG_RUNTIME_DIR=$WORK/r XDG_STATE_HOME=$WORK/s XDG_CACHE_HOME=$WORK/c
+[ -d "$XDG_RUNTIME_DIR" ] || mkdir -m 700 "$XDG_RUNTIME_DIR"
 check "README: the example is what comes out" run_example
+# What a failed one may have left.
+for name in $("$CHRIMG" ps --json | jq -r '.instances[].name'); do
+    "$CHRIMG" stop --now "$name" >/dev/null
+done
 
 done_testing

@@ -1,0 +1,196 @@
+#!/bin/bash
+# The life of a machine: refused, stopped politely and firmly, killed, orphaned, out of disk.  It never leaves a
+# process, a socket or a file behind.
+# shellcheck disable=SC2317  # functions are called through check
+. "$(dirname "$0")/boot/machines.sh"
+needs_tool qemu-system-x86_64 qemu-img jq curl unshare
+
+make_images() {
+    make_asking life keep-writing && "$CHRIMG" convert life.img life.qcow2 &&
+        make_asking stubborn ignore-power-button && make_asking plain
+}
+
+boot() { "$CHRIMG" boot --timeout "$patience" "$@"; }
+
+# ---- one name, one image, one machine ----
+
+life_boots() { boot life.qcow2 --name life && web_answers life; }
+
+same_name_is_refused() {
+    boot plain.img --name life >said 2>&1
+    [[ $? == 1 ]] && cat said && grep -q life said && web_answers life
+}
+
+image_of_a_machine_is_refused() {
+    boot life.qcow2 --name other >said 2>&1
+    [[ $? == 1 ]] && cat said && grep -q life said && [[ ! -e $state/other ]] && web_answers life
+}
+
+image_of_another_program_is_refused() {
+    local holder result
+    cp life.qcow2 held.qcow2
+    qemu-system-x86_64 -S -nodefaults -display none -monitor none -drive file=held.qcow2,format=qcow2,if=none &
+    holder=$!
+    while qemu-img info held.qcow2 >/dev/null 2>&1; do kill -0 "$holder" || return; sleep 0.1; done
+    boot held.qcow2 --name other >said 2>&1
+    result=$?
+    kill "$holder"
+    wait "$holder"
+    cat said
+    [[ $result == 1 && ! -e $state/other ]]
+}
+
+# ---- the end of QEMU, the end of chrimg ----
+
+# Without a trace in /proc, or waiting there for its parent to notice.
+is_dead() { ! grep -qs '^State:.[^ZX]' "/proc/$1/status"; } # PID
+
+qemu_is_killed() {
+    local pid
+    pid=$(vm_pid life)
+    kill -9 "$pid" || return
+    until is_dead "$pid"; do sleep 0.1; done
+    "$CHRIMG" ps && is_off life || return
+    # At worst, clusters have leaked.
+    qemu-img check life.qcow2
+    [[ $? == 0 || $? == 3 ]]
+}
+
+boots_after_that() { boot life.qcow2 --name life && web_answers life && "$CHRIMG" stop --now life; }
+
+# DELAY seconds after its start; whatever is there then can be stopped, and nothing hides.
+chrimg_is_killed_after() { # DELAY
+    local pid
+    "$CHRIMG" boot plain.img --name orphan --throwaway >/dev/null 2>&1 &
+    pid=$!
+    sleep "$1"
+    kill -9 "$pid"
+    wait "$pid" 2>/dev/null
+    if [[ $(vm_value orphan .running) == true ]]; then
+        "$CHRIMG" stop --now orphan || return
+    else
+        [[ ! $(our_processes) ]] || { show_processes "$(our_processes)"; return 1; }
+    fi
+    "$CHRIMG" stop --forget orphan
+    nothing_is_left orphan
+}
+
+chrimg_is_killed() {
+    local delay
+    for delay in 0.005 0.015 0.03 0.06 0.12 0.25 1; do
+        chrimg_is_killed_after "$delay" || { echo "after $delay s"; return 1; }
+    done
+}
+
+signal_ends_run() { # SIGNAL
+    local pid
+    rm -f started
+    env --default-signal=INT "$CHRIMG" run --name run plain.img -- sh -c 'touch started; exec sleep 600' &
+    pid=$!
+    until [[ -e started ]]; do kill -0 "$pid" || return; sleep 0.1; done
+    kill -s "$1" "$pid"
+    wait "$pid"
+    [[ $? == $((128 + $(kill -l "$1"))) ]] && nothing_is_left run
+}
+
+signal_ends_boot() {
+    local pid
+    "$CHRIMG" boot plain.img --name ends --throwaway &
+    pid=$!
+    until [[ $(vm_pid ends) ]]; do kill -0 "$pid" || return; sleep 0.1; done
+    kill "$pid"
+    wait "$pid"
+    [[ $? == 143 ]] && nothing_is_left ends
+}
+
+# ---- stop ----
+
+power_button_is_ignored() {
+    boot stubborn.img --name stubborn --rm || return
+    "$CHRIMG" stop --timeout 2 stubborn >said 2>&1 || { cat said; return 1; }
+    cat said
+    grep -q 'did not shut down in time' said && nothing_is_left stubborn
+}
+
+# ---- machines that others start, files of others ----
+
+printed_line_is_an_instance() {
+    "$CHRIMG" boot life.qcow2 --name life --print >line || return
+    sh line </dev/null >/dev/null 2>&1 &
+    until [[ -s $runtime/life/pid ]]; do kill -0 $! || return; sleep 0.1; done
+    "$CHRIMG" ps && [[ $(vm_value life .running) == true && $(vm_value life .image) == */life.qcow2 ]] || return
+    [[ -S $runtime/life/qmp.sock ]] || { echo "ps took the socket of a machine that runs"; return 1; }
+    if "$CHRIMG" restart life; then return 1; fi
+    wait_until_it_says life 'standin: ready' && "$CHRIMG" stop life >said && cat said &&
+        grep -q 'has shut down' said && wait $! && is_off life
+}
+
+readconfig_spares_an_image() {
+    cp plain.img spared.img
+    "$CHRIMG" boot plain.img --name plain --readconfig spared.img >said 2>&1
+    [[ $? == 1 ]] && cat said && cmp plain.img spared.img &&
+        "$CHRIMG" boot plain.img --name plain --readconfig own.cfg &&
+        "$CHRIMG" boot plain.img --name plain --readconfig own.cfg
+}
+
+# ---- full disk ----
+
+# In a mount namespace of its own, with SIZE more than the image for the state folder and a copy of the image.
+on_small_disk() { # SIZE-IN-KIB FUNCTION
+    local options=(-m)
+    [[ $(id -u) == 0 ]] || options=(-rm)
+    size=$1 unshare "${options[@]}" bash -c "mkdir -p small && mount -t tmpfs -o size=\${size}k none small && $2"
+}
+
+no_room_for_the_overlay() {
+    (XDG_STATE_HOME=$WORK/small "$CHRIMG" boot plain.img --name full >said 2>&1
+        status=$?; cat said
+        [[ $status == 1 ]] && grep -qi 'no space' said && [[ ! $(find small -mindepth 2) ]])
+}
+
+# QEMU stops the guest until there is room; it can be ended all the same.
+disk_fills_up() {
+    local deadline=$((SECONDS + 120))
+    cp life.qcow2 small/image.qcow2
+    "$CHRIMG" boot small/image.qcow2 --name full --ready serial:root --timeout "$patience" || return
+    until [[ $(vm_value full .status) == io-error ]]; do
+        ((SECONDS < deadline)) || { df small; "$CHRIMG" ps; return 1; }
+        sleep 0.3
+    done
+    "$CHRIMG" stop --timeout 2 full || return
+    qemu-img check small/image.qcow2
+    [[ $? == 0 || $? == 3 ]]
+}
+
+export -f no_room_for_the_overlay disk_fills_up vm_value
+export WORK private state runtime patience
+
+# ---- tests ----
+
+check 'images can be made' make_images
+check 'it boots' life_boots
+check 'a second machine of its name is refused' same_name_is_refused
+check 'a second machine on its image is refused' image_of_a_machine_is_refused
+check 'an image that another program holds is refused' image_of_another_program_is_refused
+check 'kill -9 of QEMU: ps tidies up, the image is sound' qemu_is_killed
+check 'it boots after that' boots_after_that
+check 'a printed line makes an instance: seen, not restarted, shut down' printed_line_is_an_instance
+check '--readconfig writes over no image' readconfig_spares_an_image
+check 'stop --forget' "$CHRIMG" stop --forget life
+check 'nothing is left of it' nothing_is_left life
+check 'a guest that ignores the power button is ended after the deadline' power_button_is_ignored
+check 'kill -9 of chrimg, at any time, hides nothing' chrimg_is_killed
+check 'SIGTERM to chrimg boot ends the machine' signal_ends_boot
+check 'SIGTERM to chrimg run ends the machine' signal_ends_run TERM
+check 'SIGINT to chrimg run ends the machine' signal_ends_run INT
+if on_small_disk 100 true 2>/dev/null; then
+    check 'no room for the overlay: refused, nothing is left' on_small_disk 40 no_room_for_the_overlay
+    check 'the disk fills up: the machine can be ended, its image is sound' \
+        on_small_disk $(($(du -k life.qcow2 | cut -f1) + 400)) disk_fills_up
+    check 'nothing runs any more' test -z "$(our_processes)"
+    check 'its instance is forgotten' "$CHRIMG" stop --forget full
+else
+    skip 'full disk' 'no mount namespace can be made here'
+fi
+check 'nothing is left at all' test -z "$(our_processes)$(find "$runtime" "$state" -mindepth 1 2>/dev/null)"
+done_testing
