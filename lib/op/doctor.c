@@ -121,11 +121,13 @@ static void look_at_accel(struct doctor *doctor, const struct vm_host *host)
         remedy(add(doctor, false, "KVM", "%s: machines are emulated, and slower",
                    host->kvm_reason), host->kvm_remedy);
     else if (host->kvm_broken)
-        remedy(add(doctor, false, "KVM", "/dev/kvm opens, but a machine did not run with it since "
-                   "this host was booted: machines are emulated, and slower"),
+        remedy(add(doctor, false, "KVM", "/dev/kvm opens, but KVM does not run guests: machines are "
+                   "emulated, and slower"),
                "chrimg boot --accel kvm IMG tries it again");
     else
-        (void)add(doctor, true, "KVM", "/dev/kvm opens, for %s machines", host->arch);
+        (void)add(doctor, true, "KVM", host->kvm_runs ? "runs %s machines"
+                                                      : "/dev/kvm opens, for %s machines",
+                  host->arch);
 }
 
 static void look_at_firmware(struct doctor *doctor, const struct vm_host *host, const char *arch)

@@ -44,8 +44,8 @@ static int want_kvm(const struct vm_case *vm, struct vm_plan *plan, struct chr_e
                                                                   : "leave --accel out");
     }
     if (vm->host->kvm_broken)
-        plan_note(plan, "KVM has not run a guest since this host was booted; "
-                        "it is tried again because --accel says so");
+        plan_note(plan, "KVM does not run guests on this host; it is tried again because "
+                        "--accel says so");
     plan->accel = CHR_ACCEL_KVM;
     return 0;
 }
@@ -82,7 +82,7 @@ static void choose_on_linux(const struct vm_case *vm, struct vm_plan *plan)
         plan_note(plan, "emulated, which is slow: %s%s%s", host->kvm_reason,
                   host->kvm_remedy[0] != '\0' ? "; " : "", host->kvm_remedy);
     else if (host->kvm_broken)
-        plan_note(plan, "emulated: KVM has not run a guest since this host was booted "
+        plan_note(plan, "emulated: /dev/kvm opens, but KVM does not run guests on this host "
                         "(--accel kvm tries it again)");
     else {
         plan->accel = CHR_ACCEL_KVM;

@@ -1,30 +1,24 @@
 /* What this host has: folders, accelerators, and the pieces of host_parts.h put together. */
 #include "vm/host.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #ifdef __linux__
-#include <linux/kvm.h>
 #include <sys/personality.h>
 #endif
 #ifdef __APPLE__
 #include <sys/sysctl.h>
 #endif
 
-#include "base/cleanup.h"
 #include "vm/firmware.h"
 #include "vm/host_parts.h"
-#include "vm/process.h"
 
 /* ---- folders (XDG base directory specification 0.8) ---- */
 
@@ -90,8 +84,7 @@ int vm_host_folders(struct vm_host *host, struct chr_error *err)
 
 /* ---- who we are ---- */
 
-/* The first line of a small file, "" when there is none. */
-static void read_line(const char *path, char *out, size_t size)
+void host_read_line(const char *path, char *out, size_t size)
 {
     FILE *file = fopen(path, "re");
 
@@ -117,7 +110,7 @@ static void name_arch(const char *machine, char *arch)
 
 void vm_host_identity(char *identity, size_t size)
 {
-    read_line("/etc/machine-id", identity, size);
+    host_read_line("/etc/machine-id", identity, size);
     if (identity[0] != '\0')
         return;
     if (gethostname(identity, size) < 0)
@@ -158,52 +151,13 @@ static void probe_limits(struct vm_host *host)
                                                            : (uint64_t)limit.rlim_cur;
     if (host->uid == 0)
         return;
-    read_line("/proc/sys/net/ipv4/ip_unprivileged_port_start", start, sizeof start);
+    host_read_line("/proc/sys/net/ipv4/ip_unprivileged_port_start", start, sizeof start);
     host->first_open_port = start[0] != '\0' ? (uint16_t)strtoul(start, NULL, 10) : 1024;
 }
 
 /* ---- accelerators ---- */
 
-static int mark_path(const struct vm_host *host, char *path, size_t size)
-{
-    return snprintf(path, size, "%s/kvm-broken", host->cache_folder) < (int)size ? 0 : -1;
-}
-
 #ifdef __linux__
-static void explain_kvm(struct vm_host *host, int number)
-{
-    if (number == ENOENT || number == ENODEV || number == ENXIO) {
-        (void)snprintf(host->kvm_reason, sizeof host->kvm_reason, "there is no /dev/kvm");
-        (void)snprintf(host->kvm_remedy, sizeof host->kvm_remedy,
-                       "sudo modprobe kvm_intel or kvm_amd; virtualization may be off in the host's setup");
-    } else if (number == EACCES || number == EPERM) {
-        (void)snprintf(host->kvm_reason, sizeof host->kvm_reason, "no permission to open /dev/kvm");
-        (void)snprintf(host->kvm_remedy, sizeof host->kvm_remedy,
-                       "sudo usermod -aG kvm %s, then log in anew",
-                       host->user[0] != '\0' ? host->user : "USER");
-    } else {
-        (void)snprintf(host->kvm_reason, sizeof host->kvm_reason, "/dev/kvm: %s", strerror(number));
-    }
-}
-
-static void probe_kvm(struct vm_host *host)
-{
-    AUTO_CLOSE int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-    char path[VM_PATH_SIZE + 16];
-    char marked[64];
-    char now[64];
-
-    if (fd < 0 || ioctl(fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION) {
-        explain_kvm(host, fd < 0 ? errno : ENOTTY);
-        return;
-    }
-    host->kvm_usable = true;
-    if (!vm_host_boot_id(now, sizeof now) || mark_path(host, path, sizeof path) < 0)
-        return;
-    read_line(path, marked, sizeof marked);
-    host->kvm_broken = strcmp(marked, now) == 0;
-}
-
 /* The kernel offers the personality of 32-bit ARM only where a CPU runs it (arch/arm64/kernel/sys.c). */
 static void probe_arm32(struct vm_host *host)
 {
@@ -219,11 +173,9 @@ static void probe_arm32(struct vm_host *host)
 
 static void probe_accelerators(struct vm_host *host)
 {
+    host_probe_kvm(host);
 #ifdef __linux__
-    probe_kvm(host);
     probe_arm32(host);
-#else
-    (void)snprintf(host->kvm_reason, sizeof host->kvm_reason, "KVM is there on Linux only");
 #endif
 #ifdef __APPLE__
     int supported = 0;
@@ -231,18 +183,6 @@ static void probe_accelerators(struct vm_host *host)
 
     host->hvf_usable = sysctlbyname("kern.hv_support", &supported, &size, NULL, 0) == 0 && supported;
 #endif
-}
-
-int vm_host_kvm_failed(const struct vm_host *host, struct chr_error *err)
-{
-    char path[VM_PATH_SIZE + 16];
-    char now[64];
-
-    if (!vm_host_boot_id(now, sizeof now) || mark_path(host, path, sizeof path) < 0)
-        return err_set(err, CHR_E_UNSUPPORTED, "nothing tells one boot of this host from the next");
-    if (host_make_folder(host->cache_folder, err) < 0)
-        return -1;
-    return host_write_file(path, now, strlen(now), err);
 }
 
 /* ---- firmware ---- */

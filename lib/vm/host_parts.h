@@ -4,6 +4,12 @@
 
 #include "vm/plan.h"
 
+/* host.c: the first line of a small file, "" when there is none. */
+void host_read_line(const char *path, char *out, size_t size);
+
+/* host_kvm.c: whether /dev/kvm opens, and what was seen of it since the host was booted. */
+void host_probe_kvm(struct vm_host *host);
+
 /* host_qemu.c: the programs; their versions are remembered in the cache folder. */
 int host_find_qemu(struct vm_host *host, const struct chr_boot_options *options, const char *arch,
                    struct chr_error *err);

@@ -101,7 +101,8 @@ struct vm_host {
     bool kvm_usable; /* /dev/kvm opens */
     char kvm_reason[VM_REASON_SIZE]; /* why not, a clause: "/dev/kvm does not exist" */
     char kvm_remedy[VM_REASON_SIZE]; /* what to do about it, or "" */
-    bool kvm_broken; /* seen not to work since the host was booted */
+    bool kvm_runs;   /* seen to run a guest since the host was booted */
+    bool kvm_broken; /* seen not to; neither: it could not be tried */
     bool hvf_usable;
     bool lacks_arm32; /* an aarch64 host whose CPUs do not run 32-bit ARM, as arm64 CHR needs */
 

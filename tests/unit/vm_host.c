@@ -2,11 +2,14 @@
 #include "unit.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "vm/host.h"
 #include "vm/host_parts.h"
+#include "vm/kvm_trial.h"
 #include "vm/ports.h"
 
 static char folder[512];
@@ -249,28 +252,44 @@ static void test_folders(void **state)
     free(host);
 }
 
-/* A mark counts for this boot of the host alone. */
-static void test_broken_kvm(void **state)
+/* A mark counts for this boot of the host alone, and spares the trial. */
+static void test_kvm_is_remembered(void **state)
 {
+    static const char mark[] = "no/such/folder/yet/chrimg/kvm";
     const struct chr_boot_options options = {0};
     struct vm_host *host = probe(&options, "x86_64");
     bool usable = host->kvm_usable;
+    bool tried = host->kvm_runs || host->kvm_broken;
+    bool broken = host->kvm_broken;
     struct chr_error err;
     struct stat stat_;
 
     (void)state;
-    assert_false(host->kvm_broken);
+    assert_false(host->kvm_runs && host->kvm_broken);
+    assert_int_equal(stat(mark, &stat_) == 0, tried);
     assert_done(vm_host_kvm_failed(host, &err), &err);
     assert_int_equal(stat("no/such/folder/yet/chrimg", &stat_), 0);
     assert_int_equal(stat_.st_mode & 0777, 0700);
     vm_host_free(host);
     host = probe(&options, "x86_64");
     assert_int_equal(host->kvm_broken, usable);
+    assert_false(host->kvm_runs);
     vm_host_free(host);
-    write_file("no/such/folder/yet/chrimg/kvm-broken", "another boot\n", 13);
+    write_file(mark, "another boot broken\n", 20);
     host = probe(&options, "x86_64");
-    assert_false(host->kvm_broken);
+    assert_int_equal(host->kvm_broken, broken);
     vm_host_free(host);
+}
+
+/* What is no KVM is no verdict on it. */
+static void test_trial_without_kvm(void **state)
+{
+    int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    (void)state;
+    assert_true(fd >= 0);
+    assert_int_equal(kvm_try(fd), KVM_UNTRIED);
+    assert_int_equal(close(fd), 0);
 }
 
 int main(void)
@@ -279,7 +298,8 @@ int main(void)
         cmocka_unit_test(test_versions_are_remembered), cmocka_unit_test(test_cache_of_noise),
         cmocka_unit_test(test_odd_programs),            cmocka_unit_test(test_busy_ports),
         cmocka_unit_test(test_listen_address),          cmocka_unit_test(test_wishes),
-        cmocka_unit_test(test_folders),                 cmocka_unit_test(test_broken_kvm),
+        cmocka_unit_test(test_folders),                 cmocka_unit_test(test_kvm_is_remembered),
+        cmocka_unit_test(test_trial_without_kvm),
     };
 
     return cmocka_run_group_tests(tests, enter_host, leave_work_folder);

@@ -424,7 +424,7 @@ static const struct row {
      .has = {" -accel tcg,tb-size=256 ", " -cpu max"}, .lacks = {"kvm", "guest_agent"},
      .note = "there is no /dev/kvm; sudo modprobe kvm_intel"},
     {"x86_64, KVM known broken", linux_x86, kvm_broken, &stock, {0}, .has = {" -accel tcg,tb-size=256 "},
-     .note = "KVM has not run a guest since this host was booted"},
+     .note = "KVM does not run guests on this host"},
     {"KVM known broken, --accel kvm", linux_x86, kvm_broken, &stock, {.accel = CHR_ACCEL_KVM},
      .has = {" -accel kvm "}, .note = "tried again"},
     {"no KVM, --accel kvm", linux_x86_tcg, NULL, &stock, {.accel = CHR_ACCEL_KVM}, .code = CHR_E_REFUSED,
