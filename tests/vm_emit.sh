@@ -24,7 +24,8 @@ make_samples() {
         qemu-img create -q -f qcow2 "$samples/disk.qcow2" 1M &&
         cp "$samples/disk.qcow2" "$samples/"$'a, "b" \'c\' $d %h\ne.qcow2' &&
         cp "$samples/disk.qcow2" "$samples/a, \"b\" 'c' & <d>.qcow2" &&
-        "$BUILD/tests/unit/vm_emit" write "$samples" "$CHRIMG"
+        mkdir "$WORK/a \$d \${e} %h" && ln -s "$CHRIMG" "$WORK/a \$d \${e} %h/chrimg" &&
+        "$BUILD/tests/unit/vm_emit" write "$samples" "$WORK/a \$d \${e} %h/chrimg"
 }
 
 can_run() { # NAME

@@ -18,14 +18,17 @@
 
 /* ---- words of Exec lines ---- */
 
-/* In double quotes with C escapes; '%' and '$' are doubled (systemd.service(5), "Command lines"). */
-static void add_word(struct text *out, const char *word)
+/* systemd runs nothing whose path holds one of these, or a control character, however it is escaped. */
+#define NOT_IN_PROGRAMS "\"'\\\177"
+
+/* In double quotes with C escapes; '%' and each of DOLLARS are doubled (systemd.service(5), "Command lines"). */
+static void add_quoted(struct text *out, const char *word, const char *dollars)
 {
     text_add(out, "\"");
     for (const unsigned char *p = (const unsigned char *)word; *p != '\0'; p++) {
         if (*p == '"' || *p == '\\')
             text_add(out, "\\%c", *p);
-        else if (*p == '%' || *p == '$')
+        else if (*p == '%' || strchr(dollars, *p) != NULL)
             text_add(out, "%c%c", *p, *p);
         else if (*p < ' ' || *p == 127)
             text_add(out, "\\x%02x", *p);
@@ -33,6 +36,17 @@ static void add_word(struct text *out, const char *word)
             text_add(out, "%c", *p);
     }
     text_add(out, "\"");
+}
+
+static void add_word(struct text *out, const char *word)
+{
+    add_quoted(out, word, "$");
+}
+
+/* The first word of a command: variables are not replaced in it, so its '$' are single. */
+static void add_program(struct text *out, const char *path)
+{
+    add_quoted(out, path, "");
 }
 
 /* A path in a list of paths: specifiers are read there as well. */
@@ -165,7 +179,7 @@ static void add_smp_option(struct text *out, const struct chr_smp *smp)
 static void add_start(struct text *out, const struct vm_host *host, const struct vm_plan *plan)
 {
     text_add(out, "ExecStart=");
-    add_word(out, host->program);
+    add_program(out, host->program);
     text_add(out, " boot --name %s --ready none", plan->name);
     add_machine_options(out, plan);
     add_smp_option(out, &plan->asked.smp);
@@ -287,7 +301,7 @@ static void add_service(struct text *out, const struct vm_host *host, const stru
                   "XDG_CACHE_HOME=/var/lib/chrimg-%s\n", name, name, name);
     add_start(out, host, plan);
     text_add(out, "ExecStop=");
-    add_word(out, host->program);
+    add_program(out, host->program);
     text_add(out, " stop %s\n", name);
     text_add(out, "TimeoutStopSec=120\nKillMode=mixed\nRestart=on-failure\nRestartSec=5\n\n");
 }
@@ -298,6 +312,19 @@ static bool is_unit_name(const char *unit)
                                   ":-_.\\";
 
     return unit[0] != '\0' && strlen(unit) < 200 && unit[strspn(unit, allowed)] == '\0';
+}
+
+static int check_program(const char *path, struct chr_error *err)
+{
+    if (path[0] != '/')
+        return err_set(err, CHR_E_REFUSED, "--systemd: where chrimg itself is, cannot be told here");
+    for (const char *p = path; *p != '\0'; p++)
+        if ((unsigned char)*p < ' ' || strchr(NOT_IN_PROGRAMS, *p) != NULL) {
+            (void)err_set(err, CHR_E_REFUSED, "--systemd: systemd runs no program whose path has "
+                          "quotes, backslashes or control characters: %s", path);
+            return err_hint(err, "install chrimg elsewhere, as in /usr/local/bin");
+        }
+    return 0;
 }
 
 int vm_emit_systemd(const struct vm_host *host, const struct vm_plan *plan, const char *unit,
@@ -313,8 +340,8 @@ int vm_emit_systemd(const struct vm_host *host, const struct vm_plan *plan, cons
         name[strlen(name) - 8] = '\0';
     if (!is_unit_name(name))
         return err_set(err, CHR_E_USAGE, "--systemd: %s is no name for a unit", name);
-    if (host->program[0] != '/')
-        return err_set(err, CHR_E_REFUSED, "--systemd: where chrimg itself is, cannot be told here");
+    if (check_program(host->program, err) < 0)
+        return -1;
     add_head(&out, host, plan, name);
     add_service(&out, host, plan);
     add_user(&out, host, plan);

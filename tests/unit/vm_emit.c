@@ -268,6 +268,14 @@ static void test_systemd(void **state)
     assert_says(text, "\nUser=chrimg\nDynamicUser=yes\n");
     assert_says(text, "    --net \"user\" \\\n");
     free(text);
+    /* No variable is replaced in the path of a program, so its dollars are single. */
+    (void)strcpy(plain->world.host.program, "/a $d %h/chrimg");
+    assert_done(vm_emit_systemd(&plain->world.host, &plain->plan, NULL, &text, &err), &err);
+    assert_says(text, "\nExecStart=\"/a $d %%h/chrimg\" boot ");
+    free(text);
+    (void)strcpy(plain->world.host.program, "/it's/chrimg");
+    assert_refused(vm_emit_systemd(&plain->world.host, &plain->plan, NULL, &text, &err), &err, CHR_E_REFUSED,
+                   "runs no program whose path has");
     release(plain);
     release(as_root);
 }
