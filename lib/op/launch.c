@@ -208,6 +208,22 @@ static void end_and_tidy(const struct boot_start *start, enum vm_outcome outcome
         (void)boot_tidy(start->instance, start->record, false, &ignored);
 }
 
+/* Behind the hint that is there: where to look next. */
+static void point_at_machine(const struct vm_record *record, struct chr_error *err)
+{
+    size_t length = strlen(err->hint);
+    const char *between = length > 0 ? "; " : "";
+
+    if (record->remove)
+        (void)snprintf(err->hint + length, sizeof err->hint - length,
+                       "%snothing of it is kept; chrimg boot without --rm and --throwaway lets it go "
+                       "on, for chrimg logs and chrimg console", between);
+    else
+        (void)snprintf(err->hint + length, sizeof err->hint - length,
+                       "%sit still runs: chrimg logs %s, chrimg console %s, chrimg stop %s", between,
+                       record->name, record->name, record->name);
+}
+
 int boot_give_up(const struct boot_start *start, const struct boot_result *result,
                  struct chr_error *err)
 {
@@ -217,15 +233,10 @@ int boot_give_up(const struct boot_start *start, const struct boot_result *resul
         (void)err_set(err, CHR_E_CANCELLED, "interrupted: %s is turned off", record->name);
     else
         (void)vm_diagnose(record, &result->wait, result->outcome, &result->seen, err);
-    if (is_to_go(record, result->outcome)) {
+    if (result->outcome == VM_TIMEOUT)
+        point_at_machine(record, err);
+    if (is_to_go(record, result->outcome))
         end_and_tidy(start, result->outcome);
-        return -1;
-    }
-    size_t length = strlen(err->hint);
-
-    (void)snprintf(err->hint + length, sizeof err->hint - length,
-                   "%sit still runs: chrimg console %s, chrimg stop %s", length > 0 ? "; " : "",
-                   record->name, record->name);
     return -1;
 }
 

@@ -10,7 +10,7 @@
 struct sign {
     const char *text; /* on the serial line, where SeaBIOS (graphics=off) and EDK2 speak, too */
     const char *meaning;
-    const char *hint;
+    const char *hint; /* NULL: what it said last tells more */
 };
 
 static const char no_boot_hint[] =
@@ -37,7 +37,7 @@ static const struct sign signs[] = {
     {"root is on none", "the system runs and finds no root partition", no_disk_hint},
     {"No working init found", "the kernel runs, and no program of the image does",
      "on Apple processors, arm64 images need --accel tcg"},
-    {"Kernel panic", "the kernel stopped in a panic", "chrimg logs shows it"},
+    {"Kernel panic", "the kernel stopped in a panic", NULL},
 };
 
 static const struct sign *find_sign(const char *serial)
@@ -50,13 +50,42 @@ static const struct sign *find_sign(const char *serial)
     return found;
 }
 
-/* The last lines, in one: "a; b". */
-static void last_words(const char *text, char *words, size_t size)
+/* How long the escape sequence at P is (ECMA-48, 5.3 and 5.4): parameters, intermediates, a final byte. */
+static size_t sequence_length(const char *p)
 {
-    size_t length = strlen(text);
-    const char *from = text + (length > size - 8 ? length - (size - 8) : 0);
+    size_t length = p[1] == '[' ? 2 + strspn(p + 2, "0123456789:;<=>?") : 1;
+
+    length += strspn(p + length, " !\"#$%&'()*+,-./");
+    return length + (p[length] != '\0');
+}
+
+/* Firmware clears the screen and sets the cursor before each line: in a quotation, that is only noise. */
+static void drop_controls(char *text)
+{
+    char *to = text;
+
+    for (const char *p = text; *p != '\0';) {
+        size_t length = *p == '\033' ? sequence_length(p) : 1;
+
+        if (*p == '\n' || *p == '\r' || ((unsigned char)*p >= ' ' && *p != '\177'))
+            *to++ = *p;
+        p += length;
+    }
+    *to = '\0';
+}
+
+/* The last lines, in one: "a; b"; TEXT is changed. */
+static void last_words(char *text, char *words, size_t size)
+{
+    const char *from;
+    size_t length;
     size_t n = 0;
 
+    drop_controls(text);
+    length = strlen(text);
+    from = text + (length > size - 8 ? length - (size - 8) : 0);
+    while (((unsigned char)*from & 0xC0) == 0x80)
+        from++; /* not from the middle of a character on (UTF-8) */
     for (; *from != '\0' && n + 3 < size; from++) {
         bool end = *from == '\n' || *from == '\r';
 
@@ -89,10 +118,21 @@ static int say_died(const struct vm_record *record, struct chr_error *err)
     return -1;
 }
 
-static int say_silent(const struct vm_wait *wait, const struct vm_seen *seen, const char *serial,
-                      struct chr_error *err)
+/* WHAT, and the end of the serial line; SERIAL is changed. */
+static int say_with_serial(const char *what, char *serial, struct chr_error *err)
 {
     char words[SERIAL_WORDS + 8];
+
+    last_words(serial, words, sizeof words);
+    return err_set(err, CHR_E_IO, "%s; %s%s", what,
+                   words[0] != '\0' ? "its serial line ends with: "
+                                    : "nothing is on its serial line", words);
+}
+
+static int say_silent(const struct vm_wait *wait, const struct vm_seen *seen, char *serial,
+                      struct chr_error *err)
+{
+    char what[300];
 
     if (seen->wrong > 0) {
         (void)err_set(err, CHR_E_IO, "the guest answers, but not with HTTP 200: %.60s",
@@ -100,13 +140,9 @@ static int say_silent(const struct vm_wait *wait, const struct vm_seen *seen, co
         return err_hint(err, "--ready tcp:22 or --ready none is content with less");
     }
     if (wait->port != 0 && !seen->up && !seen->reached && seen->closed == 0) {
-        last_words(serial, words, sizeof words);
-        (void)err_set(err, CHR_E_IO, "the guest does not answer on its network; %s%s",
-                      words[0] != '\0' ? "its serial line ends with: "
-                                       : "nothing is on its serial line",
-                      words);
+        (void)say_with_serial("the guest does not answer on its network", serial, err);
         return err_hint(err, "10.0.2.15 must be on ether1 (by DHCP, as RouterOS does it by itself), "
-                        "and no firewall in between; chrimg console shows the router");
+                        "and no firewall in between");
     }
     if (seen->closed > 0 || seen->reached || seen->up) {
         (void)err_set(err, CHR_E_IO, "the guest has a network, and nothing %s on the port",
@@ -115,11 +151,10 @@ static int say_silent(const struct vm_wait *wait, const struct vm_seen *seen, co
                         "--timeout");
     }
     if (wait->ready == CHR_READY_SERIAL) {
-        (void)err_set(err, CHR_E_IO, "the serial line never said %.200s", wait->pattern);
-        return err_hint(err, "chrimg logs shows what it said");
+        (void)snprintf(what, sizeof what, "the guest never said %.200s", wait->pattern);
+        return say_with_serial(what, serial, err);
     }
-    (void)err_set(err, CHR_E_IO, "the guest was not heard of");
-    return err_hint(err, "chrimg logs and chrimg console show what it does");
+    return say_with_serial("the guest was not heard of", serial, err);
 }
 
 /* Where the guest's writes go: the overlay, if there is one. */
@@ -153,6 +188,8 @@ int vm_diagnose(const struct vm_record *record, const struct vm_wait *wait,
     sign = find_sign(serial);
     if (sign == NULL || seen->up || seen->reached || seen->closed > 0 || seen->wrong > 0)
         (void)say_silent(wait, seen, serial, err);
+    else if (sign->hint == NULL)
+        (void)say_with_serial(sign->meaning, serial, err);
     else {
         (void)err_set(err, CHR_E_IO, "%s", sign->meaning);
         (void)err_hint(err, "%s", sign->hint);
