@@ -119,6 +119,9 @@ printed_line_is_an_instance() {
     sh line </dev/null >/dev/null 2>&1 &
     until [[ -s $runtime/life/pid ]]; do kill -0 $! || return; sleep 0.1; done
     "$CHRIMG" ps && [[ $(vm_value life .running) == true && $(vm_value life .image) == */life.qcow2 ]] || return
+    # Its forwards are in its arguments: those that chrimg would show.
+    [[ $(vm_value life '[.endpoints[].name] | join(" ")') == 'http https ssh api api-ssl winbox' ]] &&
+        [[ $(vm_value life .address) == 127.0.0.1 ]] && web_comes_up life || return
     [[ -S $runtime/life/qmp.sock ]] || { echo "ps took the socket of a machine that runs"; return 1; }
     if "$CHRIMG" restart life; then return 1; fi
     wait_until_it_says life 'standin: ready' && "$CHRIMG" stop life >said && cat said &&

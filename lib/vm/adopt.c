@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "vm/ports.h"
 #include "vm/text.h"
 
 #ifdef __linux__
@@ -79,6 +80,83 @@ static char *disk_of(const struct vm_record *record)
     return path;
 }
 
+/* A port from *TEXT on, up to END, which is passed over; 0 for none. */
+static uint16_t take_port(const char **text, char end)
+{
+    char *behind;
+    unsigned long port = strtoul(*text, &behind, 10);
+
+    if (**text < '0' || **text > '9' || *behind != end || port > UINT16_MAX)
+        return 0;
+    *text = behind + (end != '\0');
+    return (uint16_t)port;
+}
+
+/* "[tcp|udp]:[ADDRESS]:PORT-[ADDRESS]:PORT" (qemu(1), hostfwd); false for what is none that we write. */
+static bool parse_forward(const char *text, struct vm_forward *forward, char address[16])
+{
+    const char *colon = strchr(text, ':');
+    size_t length;
+
+    *forward = (struct vm_forward){.udp = strncmp(text, "udp:", 4) == 0};
+    if (colon == NULL)
+        return false;
+    length = strcspn(colon + 1, ":");
+    if (colon[1 + length] != ':' || length > 15)
+        return false;
+    memcpy(address, colon + 1, length);
+    address[length] = '\0';
+    text = colon + 1 + length + 1;
+    forward->host_port = take_port(&text, '-');
+    colon = strchr(text, ':');
+    if (forward->host_port == 0 || colon == NULL)
+        return false;
+    text = colon + 1;
+    forward->guest_port = take_port(&text, '\0');
+    (void)strcpy(forward->name, ports_usual_name(forward->udp, forward->guest_port));
+    return forward->guest_port != 0;
+}
+
+/* The forwards of VALUE, of -netdev or -nic; they are bound to the address of the first. */
+static int add_forwards(const char *value, struct vm_record *record, size_t *capacity)
+{
+    static const char key[] = "hostfwd=";
+    struct chr_error ignored;
+
+    while ((value = strstr(value, key)) != NULL) {
+        AUTO_FREE char *rule = NULL;
+        struct vm_forward forward;
+        char address[16];
+
+        value += strlen(key);
+        rule = strndup(value, strcspn(value, ","));
+        if (rule == NULL || mem_grow(&record->forwards, capacity, record->forward_count,
+                                     sizeof *record->forwards, &ignored) < 0)
+            return -1;
+        if (!parse_forward(rule, &forward, address))
+            continue;
+        if (record->listen == NULL)
+            record->listen = strdup(address[0] != '\0' ? address : "0.0.0.0");
+        record->forwards[record->forward_count++] = forward;
+    }
+    return 0;
+}
+
+static int read_forwards(struct vm_record *record)
+{
+    size_t capacity = 0;
+
+    for (char *const *arg = record->argv; arg[0] != NULL && arg[1] != NULL; arg++)
+        if ((strcmp(arg[0], "-netdev") == 0 || strcmp(arg[0], "-nic") == 0) &&
+            add_forwards(arg[1], record, &capacity) < 0)
+            return -1;
+    if (record->listen == NULL)
+        record->listen = strdup("127.0.0.1");
+    for (size_t i = 0; i < record->forward_count; i++)
+        record->forwards[i].address = record->listen;
+    return 0;
+}
+
 static int describe(const struct vm_instance *instance, struct vm_record *record)
 {
     const char *arch = strstr(record->argv[0], "qemu-system-");
@@ -91,14 +169,13 @@ static int describe(const struct vm_instance *instance, struct vm_record *record
     record->arch = strdup(arch != NULL ? arch + strlen("qemu-system-") : "unknown");
     record->accel = accel != NULL ? strndup(accel, strcspn(accel, ",")) : strdup("tcg");
     record->firmware = strdup(is_uefi ? "UEFI" : "SeaBIOS");
-    record->listen = strdup("127.0.0.1");
     record->qmp_socket = text_new(&ignored, "%s/qmp.sock", instance->runtime);
     record->serial_socket = text_new(&ignored, "%s/serial.sock", instance->runtime);
     record->serial_log = text_new(&ignored, "%s/serial.log", instance->state);
     record->log_file = text_new(&ignored, "%s/qemu.log", instance->state);
     record->ready = CHR_READY_NONE;
     record->adopted = true;
-    return record->image != NULL && record->arch != NULL && record->accel != NULL &&
+    return read_forwards(record) == 0 && record->image != NULL && record->arch != NULL && record->accel != NULL &&
                    record->firmware != NULL && record->listen != NULL &&
                    record->qmp_socket != NULL && record->serial_socket != NULL &&
                    record->serial_log != NULL && record->log_file != NULL

@@ -21,7 +21,7 @@ static const struct ports_wish defaults[] = {
 
 /* ---- wishes ---- */
 
-static const char *usual_name(bool udp, uint16_t guest_port)
+const char *ports_usual_name(bool udp, uint16_t guest_port)
 {
     for (size_t i = 0; i < DEFAULT_COUNT; i++)
         if (!udp && defaults[i].guest_port == guest_port)
@@ -44,7 +44,7 @@ static int add_forward(const struct chr_forward *forward, struct ports_wish *wis
         bool named = forward->name[0] != '\0' && forward->count == 1;
 
         wishes[(*count)++] = (struct ports_wish){
-            .name = named ? forward->name : usual_name(forward->udp, guest_port),
+            .name = named ? forward->name : ports_usual_name(forward->udp, guest_port),
             .udp = forward->udp,
             .host_port = forward->host_port != 0 ? (uint16_t)(forward->host_port + i) : 0,
             .guest_port = guest_port,

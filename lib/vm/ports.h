@@ -15,6 +15,9 @@ struct ports_wish {
     uint16_t guest_port;
 };
 
+/* What RouterOS offers at a port of its own: "http", "ssh"; "" for what is not forwarded by default. */
+const char *ports_usual_name(bool udp, uint16_t guest_port);
+
 /*
  * All that OPTIONS ask for, ranges taken apart, the defaults last; at most
  * PORTS_WISHES_MAX.  CHR_E_USAGE for what cannot be.
