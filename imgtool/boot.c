@@ -37,17 +37,19 @@ static int stop_now(const char *name, int status)
 /* The serial line on the terminal until the machine ends, or is ended from there. */
 static int attach(const char *name)
 {
+    struct chr_vm_watch watch = vm_watch();
     enum chr_console_end end = CHR_CONSOLE_CLOSED;
     struct chr_error err;
 
+    watch.progress = NULL; /* the terminal is the guest's */
     /* write() says it as well, and the terminal is restored then. */
     (void)signal(SIGPIPE, SIG_IGN);
-    if (chr_vm_console(name, true, STDIN_FILENO, STDOUT_FILENO, interrupt_begin(), &end, &err) < 0) {
+    if (chr_vm_console(name, true, STDIN_FILENO, STDOUT_FILENO, &watch, &end, &err) < 0) {
         /* It may have ended before the console was there. */
         return err.code == CHR_E_MISSING ? EXIT_DONE : stop_now(name, report_error(&err));
     }
     if (end == CHR_CONSOLE_CLOSED) {
-        (void)chr_vm_wait(name, 10, -1, &err);
+        (void)chr_vm_wait(name, 10, -1, NULL, &err);
         return EXIT_DONE;
     }
     return stop_now(name, end == CHR_CONSOLE_CANCELLED ? 128 + interrupt_signal() : EXIT_DONE);

@@ -32,6 +32,7 @@ static int take_no_option(const struct command *command, int option, void *argum
 
 static int run_console(const struct command *command, int argc, char **argv)
 {
+    struct chr_vm_watch watch;
     enum chr_console_end end = CHR_CONSOLE_CLOSED;
     struct chr_vm *vm = NULL;
     struct chr_error err;
@@ -48,8 +49,8 @@ static int run_console(const struct command *command, int argc, char **argv)
         ui_message("attached to %s; Ctrl-] detaches", vm->name);
     /* write() says it as well, and the terminal is restored then. */
     (void)signal(SIGPIPE, SIG_IGN);
-    result = chr_vm_console(vm->name, false, STDIN_FILENO, STDOUT_FILENO, interrupt_begin(), &end,
-                            &err);
+    watch = vm_watch();
+    result = chr_vm_console(vm->name, false, STDIN_FILENO, STDOUT_FILENO, &watch, &end, &err);
     if (result < 0)
         status = report_error(&err);
     else if (end == CHR_CONSOLE_CANCELLED)

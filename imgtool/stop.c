@@ -203,6 +203,7 @@ const struct command command_restart = {
 
 static const struct option wait_options[] = {
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    {"json", no_argument, NULL, OPTION_JSON},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -212,6 +213,7 @@ static int run_wait(const struct command *command, int argc, char **argv)
     struct arguments arguments = {0};
     char found[CHR_BOOT_NAME_MAX + 1];
     struct chr_error err;
+    int64_t waited_ms;
     const char *name;
     int status;
 
@@ -219,8 +221,10 @@ static int run_wait(const struct command *command, int argc, char **argv)
         !vm_name_argument(command, argc, argv, &name, &status) ||
         !find_name(name, name != NULL, found, &status))
         return status;
-    if (chr_vm_wait(found, arguments.options.timeout, interrupt_begin(), &err) == 0)
-        return EXIT_DONE;
+    if (chr_vm_wait(found, arguments.options.timeout, interrupt_begin(), &waited_ms, &err) == 0)
+        return arguments.json ? json_print(json_pack("{s:i, s:s, s:I}", "schema", 1, "name", found,
+                                                     "waited_ms", (json_int_t)waited_ms))
+                              : EXIT_DONE;
     return interrupt_signal() != 0 ? 128 + interrupt_signal() : report_error(&err);
 }
 
@@ -229,6 +233,7 @@ const struct command command_wait = {
     .arguments = "[NAME]",
     .summary = "wait until a machine is off",
     .help = "      --timeout SEC     fail when it still runs then\n"
+            "      --json            report as JSON\n"
             "  -h, --help            this\n"
             "\n"
             "NAME may be left out where one runs.\n",

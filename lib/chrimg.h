@@ -829,6 +829,7 @@ struct chr_boot_report {
     int64_t start_ms;    /* from the call to QEMU's exec, of the last start */
     int64_t ready_ms;    /* from there until it was ready */
     bool waited;         /* for anything that the guest does; else it has only been started */
+    int64_t total_ms;    /* from the call on, starts that failed included; of a restart, from the stop on */
 };
 
 /*
@@ -890,8 +891,12 @@ CHR_API int chr_vm_restart(const char *name, const struct chr_stop_options *opti
                            const struct chr_vm_watch *watch, struct chr_boot_report **out,
                            struct chr_error *err);
 
-/* Wait until it is off; CHR_E_BUSY when TIMEOUT seconds (0: no limit) have passed or on cancel. */
-CHR_API int chr_vm_wait(const char *name, unsigned timeout, int cancel_fd, struct chr_error *err);
+/*
+ * Wait until it is off; CHR_E_BUSY when TIMEOUT seconds (0: no limit) have passed or on cancel.
+ * *WAITED_MS, which may be NULL: how long that took, 0 where it was off.
+ */
+CHR_API int chr_vm_wait(const char *name, unsigned timeout, int cancel_fd, int64_t *waited_ms,
+                        struct chr_error *err);
 
 /* What a host has for virtual machines, for people. */
 struct chr_doctor_item {
@@ -920,11 +925,13 @@ enum chr_console_end {
 /*
  * Join the descriptors INPUT and OUTPUT with the serial line of NAME, in raw mode where
  * INPUT is a terminal, until it ends.  FOREGROUND: Ctrl-A X instead of Ctrl-], and what
- * the guest has said so far comes first.  Signals are for the caller to turn into
- * CANCEL_FD (-1: none), so that the terminal is restored.
+ * the guest has said so far comes first; KVM or HVF that breaks down before the firmware has
+ * said a word is replaced by TCG, with a note, and later it is an error.  Signals are for
+ * the caller to turn into WATCH's cancel_fd, so that the terminal is restored.
  */
-CHR_API int chr_vm_console(const char *name, bool foreground, int input, int output, int cancel_fd,
-                           enum chr_console_end *end, struct chr_error *err);
+CHR_API int chr_vm_console(const char *name, bool foreground, int input, int output,
+                           const struct chr_vm_watch *watch, enum chr_console_end *end,
+                           struct chr_error *err);
 
 /*
  * Snapshots of an image that a running instance writes to.  chr_snapshot_create(),

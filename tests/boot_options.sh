@@ -77,7 +77,7 @@ check_exit '--ready of a port that nothing leads to' 2 'hint: --forward 0:99 add
 
 # ---- what cannot be, on this host or with this image ----
 
-refuses 1 'hint: chrimg fatten .*/stock.img' --uefi stock.img
+refuses 1 'hint: chrimg fatten stock.img makes' --uefi stock.img
 refuses 2 'no BIOS for aarch64' --bios arm.img
 refuses 1 'there is no such interface' --net tap:chrimgtest9 stock.img
 refuses 1 'sudo ip tuntap add dev chrimgtest9 mode tap' --net tap:chrimgtest9 stock.img
@@ -88,6 +88,24 @@ refuses 1 'there is no such program' --qemu ./no-qemu stock.img
 refuses 1 'firmware ./no.fd' --firmware ./no.fd fat.img
 refuses 1 'no interface of this host has that address' --listen 192.0.2.77 stock.img
 zip -q stock.zip stock.img 2>/dev/null && refuses 1 'is a zip' stock.zip
+refuses 1 '^chrimg: stock.img does not boot with UEFI' --uefi stock.img
+refuses 1 '^chrimg: ./stock.zip is a zip' ./stock.zip
+refuses 1 'hint: chrimg convert ./stock.zip' ./stock.zip
+check_equal 'nothing is left behind' "$(ls r s 2>/dev/null)" 'r:'
+
+# ---- folders that cannot be had ----
+
+# Also for root, for whom every folder can be written to.
+: >file
+chmod 700 r
+check_exit 'a state folder that cannot be: which variable names another' 1 'hint: set XDG_STATE_HOME to a folder' \
+    env XDG_STATE_HOME="$WORK/file" "$CHRIMG" boot stock.img
+check_exit 'a runtime folder that cannot be' 1 'hint: set XDG_RUNTIME_DIR to a folder' \
+    env XDG_RUNTIME_DIR="$WORK/file" "$CHRIMG" boot --throwaway stock.img
+mkdir open && mkdir -m 755 open/chrimg
+check_exit 'a state folder that others may read' 1 'hint: it must be yours, with mode 0700; or set XDG_STATE_HOME' \
+    env XDG_STATE_HOME="$WORK/open" "$CHRIMG" boot stock.img
+rm -rf open s
 check_equal 'nothing is left behind' "$(ls r s 2>/dev/null)" 'r:'
 
 # ---- what reaches the arguments ----

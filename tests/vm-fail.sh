@@ -51,6 +51,11 @@ check 'images can be made' make_images
 check 'they all boot' start_all
 check 'nothing listens' fails_saying no-web 'nothing listens'
 check 'nothing answers' fails_saying mute-web 'nothing answered|does not answer'
+points_at_no_machine() { # GUEST
+    cat "$1.said"
+    grep -q 'nothing of it is kept' "$1.said" && ! grep -qE "chrimg (console|logs|stop) $1" "$1.said"
+}
+for guest in no-web no-network no-disk; do check "$guest: no hint at a machine that is gone" points_at_no_machine "$guest"; done
 check 'no network' fails_saying no-network 'network'
 check 'QEMU ended' fails_saying power-off 'QEMU (has )?(ended|died)|turned (it)?self off'
 check 'kernel without a disk' fails_saying no-disk 'no (root partition|disk)'

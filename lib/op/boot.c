@@ -8,7 +8,6 @@
 #include "op/image.h"
 #include "vm/clock.h"
 #include "vm/emit.h"
-#include "vm/stop.h"
 
 /* Starts at the same moment find the same ports free; all but one of them look again. */
 #define PORT_TRIES 10
@@ -24,11 +23,8 @@ struct boot {
     struct vm_instance instance;
     struct vm_record record;
     struct vm_process process;
-    bool fell_back;
-    bool kvm_failed; /* or something else did, as long as TCG has not done better */
+    struct boot_result result;
     int64_t begin;
-    int64_t start_ms;
-    int64_t ready_ms;
 };
 
 static void note(const struct boot *boot, const char *text)
@@ -54,7 +50,6 @@ static int in_use(const struct boot *boot, struct chr_error *err)
 /* The zip's member, the snapshot's state and so on are refused by the plan, by name. */
 static int look_at_image(struct boot *boot, struct chr_error *err)
 {
-    
     AUTO_IMAGE struct chr_image *image = NULL;
     struct chr_report *report = NULL;
 
@@ -71,6 +66,7 @@ static int look_at_image(struct boot *boot, struct chr_error *err)
         return -1;
     boot->image = (struct vm_image){
         .path = boot->path,
+        .name = boot->name,
         .format = image->format,
         .arch = strcmp(report->architecture, "x86_64") == 0    ? "x86_64"
                 : strcmp(report->architecture, "aarch64") == 0 ? "aarch64"
@@ -135,14 +131,17 @@ static const char *accel_name(enum chr_accel accel)
     return accel == CHR_ACCEL_KVM ? "kvm" : accel == CHR_ACCEL_HVF ? "hvf" : "tcg";
 }
 
-static int copy_argv(char *const *argv, size_t count, struct vm_record *record,
-                     struct chr_error *err)
+static int copy_argv(char *const *argv, char ***copy, struct chr_error *err)
 {
-    record->argv = mem_new(count + 1, sizeof *record->argv, err);
-    for (size_t i = 0; record->argv != NULL && i < count; i++)
-        if ((record->argv[i] = mem_strdup(argv[i], err)) == NULL)
+    size_t count = 0;
+
+    while (argv[count] != NULL)
+        count++;
+    *copy = mem_new(count + 1, sizeof **copy, err);
+    for (size_t i = 0; *copy != NULL && i < count; i++)
+        if (((*copy)[i] = mem_strdup(argv[i], err)) == NULL)
             return -1;
-    return record->argv != NULL ? 0 : -1;
+    return *copy != NULL ? 0 : -1;
 }
 
 static int copy_files(const struct vm_plan *plan, struct vm_record *record, struct chr_error *err)
@@ -216,73 +215,31 @@ static int make_record(struct boot *boot, struct chr_error *err)
         (record->ready_pattern = mem_strdup(boot->options.ready_pattern, err)) == NULL)
         return -1;
     if (copy_texts(plan, record, err) < 0 ||
-        copy_argv(plan->argv, plan->argc, record, err) < 0 || copy_files(plan, record, err) < 0)
+        copy_argv(plan->argv, &record->argv, err) < 0 ||
+        (plan->tcg_argv != NULL && copy_argv(plan->tcg_argv, &record->fallback, err) < 0) ||
+        copy_files(plan, record, err) < 0)
         return -1;
     return copy_forwards(plan, record, err);
 }
 
-/* ---- start, and start again on TCG ---- */
+/* ---- start ---- */
+
+static struct boot_start start_of(struct boot *boot)
+{
+    return (struct boot_start){&boot->instance, &boot->record, &boot->process, boot->name};
+}
 
 static int launch(struct boot *boot, struct chr_error *err)
 {
-    const struct boot_start start = {&boot->instance, &boot->record, &boot->process};
+    const struct boot_start start = start_of(boot);
 
     vm_process_release(&boot->process);
     if (make_record(boot, err) < 0 ||
         vm_instance_place(boot->host, boot->plan.name, &boot->instance, err) < 0 ||
         boot_launch(&start, err) < 0)
         return -1;
-    boot->start_ms = clock_ms() - boot->begin;
+    boot->result.start_ms = clock_ms() - boot->begin;
     return 0;
-}
-
-/* QEMU cannot use the accelerator, or dies unasked before the guest has said a word. */
-static bool accel_failed(const struct boot *boot, const struct boot_result *result)
-{
-    char log[4096];
-    char serial[8];
-
-    if (!boot->plan.fallback)
-        return false;
-    if (result->outcome == VM_STUCK)
-        return true;
-    if (result->outcome != VM_DIED || vm_instance_was_stopped(&boot->instance))
-        return false;
-    vm_read_tail(boot->record.log_file, log, sizeof log);
-    if (strstr(log, "terminating on signal") != NULL)
-        return false;
-    vm_read_tail(boot->record.serial_log, serial, sizeof serial);
-    return serial[0] == '\0' && (result->seen.last.seen || strcasestr(log, "kvm") != NULL ||
-                                 strcasestr(log, "hvf") != NULL);
-}
-
-static int fall_back(struct boot *boot, struct chr_error *err)
-{
-    enum vm_stopped how;
-    char text[CHR_FINDING_SIZE];
-
-    (void)snprintf(text, sizeof text,
-                   "%s does not run guests on this host; started again with emulation (TCG)",
-                   boot->plan.accel == CHR_ACCEL_HVF ? "HVF" : "KVM");
-    if (vm_stop(&boot->record, &boot->process, 0, &how, err) < 0)
-        return -1;
-    boot->kvm_failed = boot->plan.accel == CHR_ACCEL_KVM;
-    boot->options.accel = CHR_ACCEL_TCG;
-    boot->fell_back = true;
-    note(boot, text);
-    boot->begin = clock_ms();
-    return make_plan(boot, err) < 0 ? -1 : launch(boot, err);
-}
-
-/* Another program, or another start of ours, took a port since we looked. */
-static bool port_was_taken(const struct boot *boot, const struct boot_result *result)
-{
-    char log[4096];
-
-    if (result->outcome != VM_DIED)
-        return false;
-    vm_read_tail(boot->record.log_file, log, sizeof log);
-    return strstr(log, "Could not set up host forwarding rule") != NULL;
 }
 
 /* False where nobody but the user can choose others. */
@@ -290,55 +247,31 @@ static bool choose_other_ports(struct boot *boot)
 {
     struct chr_error ignored;
 
+    /* What KVM cannot do, it is not to try again. */
+    if (boot->result.fell_back)
+        boot->options.accel = CHR_ACCEL_TCG;
     return look_at_host(boot, &ignored) == 0 && make_plan(boot, &ignored) == 0;
-}
-
-static int wait_for(struct boot *boot, struct boot_result *result, struct chr_error *err)
-{
-    const struct boot_start start = {&boot->instance, &boot->record, &boot->process};
-    int64_t begin = clock_ms();
-    int outcome = boot_await(&start, boot->record.ready, boot->watch, result, err);
-
-    boot->ready_ms = clock_ms() - begin;
-    return outcome;
-}
-
-/* Written down for the next boot, which finds out again where that fails. */
-static void remember_kvm(struct boot *boot)
-{
-    struct chr_error ignored;
-
-    (void)vm_host_kvm_failed(boot->host, &ignored);
-    boot->kvm_failed = false;
 }
 
 static int run(struct boot *boot, struct chr_error *err)
 {
-    const struct boot_start start = {&boot->instance, &boot->record, &boot->process};
+    const struct boot_start start = start_of(boot);
     unsigned port_tries = PORT_TRIES;
-    struct boot_result result;
 
     if (launch(boot, err) < 0)
         return -1;
     for (size_t i = 0; i < boot->plan.note_count; i++)
         note(boot, boot->plan.notes[i]);
     for (;;) {
-        if (wait_for(boot, &result, err) < 0)
+        if (boot_await(&start, boot->record.ready, boot->watch, &boot->result, err) < 0)
             return -1;
-        if (boot->kvm_failed && result.outcome != VM_DIED)
-            remember_kvm(boot);
-        if (result.outcome == VM_READY)
+        if (boot->result.outcome == VM_READY)
             return 0;
-        if (port_was_taken(boot, &result)) {
-            if (port_tries-- == 0 || !choose_other_ports(boot))
-                return boot_give_up(&start, &result, err);
-            if (launch(boot, err) < 0)
-                return -1;
-        } else if (!accel_failed(boot, &result)) {
-            return boot_give_up(&start, &result, err);
-        } else if (fall_back(boot, err) < 0) {
+        if (!boot_lost_port(&start, &boot->result) || port_tries-- == 0 ||
+            !choose_other_ports(boot))
+            return boot_give_up(&start, &boot->result, err);
+        if (launch(boot, err) < 0)
             return -1;
-        }
     }
 }
 
@@ -353,10 +286,11 @@ static int report_of(const struct boot *boot, struct chr_boot_report **out, stru
         free(report);
         return -1;
     }
-    report->fell_back = boot->fell_back;
-    report->start_ms = boot->start_ms;
-    report->ready_ms = boot->ready_ms;
+    report->fell_back = boot->result.fell_back;
+    report->start_ms = boot->result.start_ms;
+    report->ready_ms = boot->result.ready_ms;
     report->waited = boot->record.ready != CHR_READY_NONE;
+    report->total_ms = clock_ms() - boot->begin;
     *out = report;
     return 0;
 }

@@ -15,15 +15,16 @@ static inline void vm_host_cleanup(struct vm_host **host)
 /* The host's folders alone; *HOST is released with vm_host_free(). */
 int boot_folders(struct vm_host **host, struct chr_error *err);
 
-/* Make those of the COUNT files that are not there. */
-int boot_make_files(const struct vm_file *files, size_t count, struct chr_error *err);
-
 /* A start of an instance, under its lock. */
 struct boot_start {
     struct vm_instance *instance;
     struct vm_record *record; /* bound to the new process, and written */
     struct vm_process *process;
+    const char *image; /* as the user says it, for messages; NULL: the record's path */
 };
+
+/* Make those of the record's files that are not there. */
+int boot_make_files(const struct boot_start *start, struct chr_error *err);
 
 /*
  * Make the folders, clear what an earlier machine left, make the files, and start
@@ -38,15 +39,31 @@ int boot_launch(const struct boot_start *start, struct chr_error *err);
 int boot_tidy(struct vm_instance *instance, const struct vm_record *record, bool forget,
               struct chr_error *err);
 
-/* Wait for READY, else as the record says; on failure the machine is dealt with as in chr_boot(). */
+/* How a start went; all zero before. */
 struct boot_result {
     enum vm_outcome outcome;
     struct vm_seen seen;
     struct vm_wait wait;
+    int64_t start_ms; /* from the call to QEMU's exec, where it was started again; else as it was */
+    int64_t ready_ms; /* of the last wait */
+    bool fell_back;   /* to TCG */
 };
+
+/*
+ * Wait for READY, else as the record says.  Where the machine's accelerator does not run it,
+ * and the record has a fallback, it is started again on TCG, with a note.
+ */
 int boot_await(const struct boot_start *start, enum chr_ready ready,
                const struct chr_vm_watch *watch, struct boot_result *result,
                struct chr_error *err);
+
+/* That start again, for a machine which is known to be stuck. */
+int boot_fall_back(const struct boot_start *start, enum chr_ready ready,
+                   const struct chr_vm_watch *watch, struct boot_result *result,
+                   struct chr_error *err);
+
+/* QEMU could not listen: another program, or another start of ours, took a port since we looked. */
+bool boot_lost_port(const struct boot_start *start, const struct boot_result *result);
 
 /* Say why it is not ready; ends it where nobody is to look at it. Returns -1. */
 int boot_give_up(const struct boot_start *start, const struct boot_result *result,
@@ -74,7 +91,7 @@ int boot_find(const char *name, bool off_too, struct vm_instance *instance,
 
 /* Start RECORD's machine as it was started and wait for READY; for restart and snapshots. */
 int boot_again(struct vm_instance *instance, struct vm_record *record, enum chr_ready ready,
-               const struct chr_vm_watch *watch, struct boot_result *result, int64_t *start_ms,
+               const struct chr_vm_watch *watch, struct boot_result *result,
                struct chr_error *err);
 
 #endif

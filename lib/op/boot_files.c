@@ -90,13 +90,17 @@ static int make_file(const struct vm_file *file, struct chr_error *err)
     bool copy = file->kind == VM_MAKE_COPY || file->kind == VM_MAKE_CODE;
 
     if ((copy ? make_copy(file, &output, err) : make_empty(file, file->size, &output, err)) < 0)
-        return err_context(err, "%s", file->target);
-    return output_publish(&output, err);
+        (void)err_context(err, "%s", file->target);
+    else if (output_publish(&output, err) == 0)
+        return 0;
+    if (err->code == CHR_E_SPACE)
+        vm_instance_hint("XDG_STATE_HOME", err);
+    return -1;
 }
 
 /* An overlay holds the clusters that differ: from another image, they would be garbage. */
-static int check_overlay(const struct vm_file *file, const struct stat *overlay,
-                         struct chr_error *err)
+static int check_overlay(const struct boot_start *start, const struct vm_file *file,
+                         const struct stat *overlay, struct chr_error *err)
 {
     struct stat source;
 
@@ -105,9 +109,10 @@ static int check_overlay(const struct vm_file *file, const struct stat *overlay,
     if (!time_is_later(stat_mtime(&source), stat_mtime(overlay)))
         return 0;
     (void)err_set(err, CHR_E_REFUSED, "%s has changed since %s was last used with it: they do not "
-                  "belong together any more", file->source, file->target);
-    return err_hint(err, "chrimg stop --forget removes the instance and what it kept; or another "
-                    "--name");
+                  "belong together any more", start->image != NULL ? start->image : file->source,
+                  file->target);
+    return err_hint(err, "chrimg stop --forget %s removes the instance and what it kept; or another "
+                    "--name", start->record->name);
 }
 
 /*
@@ -122,18 +127,21 @@ static bool is_outdated(const struct vm_file *file, const struct stat *copy)
            time_is_later(stat_ctime(&source), stat_mtime(copy));
 }
 
-int boot_make_files(const struct vm_file *files, size_t count, struct chr_error *err)
+int boot_make_files(const struct boot_start *start, struct chr_error *err)
 {
-    for (size_t i = 0; i < count; i++) {
+    const struct vm_record *record = start->record;
+
+    for (size_t i = 0; i < record->file_count; i++) {
+        const struct vm_file *file = &record->files[i];
         struct stat there;
 
-        if (stat(files[i].target, &there) == 0) {
-            if (files[i].kind == VM_MAKE_OVERLAY && check_overlay(&files[i], &there, err) < 0)
+        if (stat(file->target, &there) == 0) {
+            if (file->kind == VM_MAKE_OVERLAY && check_overlay(start, file, &there, err) < 0)
                 return -1;
-            if (!is_outdated(&files[i], &there))
+            if (!is_outdated(file, &there))
                 continue;
         }
-        if (make_file(&files[i], err) < 0)
+        if (make_file(file, err) < 0)
             return -1;
     }
     return 0;

@@ -4,13 +4,19 @@
 #include <time.h>
 
 #include "op/boot.h"
+#include "vm/argv.h"
 #include "vm/clock.h"
 #include "vm/stop.h"
 
 /* A guest that gets the power button in the middle of its boot may not hear it. */
 #define GIVE_UP_PATIENCE_MS 5000
-/* How long a machine must have run under KVM or HVF before that counts as working. */
-#define SETTLE_MS 700
+#define LOG_TAIL 4096
+/*
+ * How long a machine that nothing is waited for must have run under KVM or HVF before that
+ * counts as working, where its firmware says nothing.  SeaBIOS speaks after 0.2 s, EDK2 after
+ * one to two; an accelerator that fails does so before, at the firmware's first instructions.
+ */
+#define SETTLE_MS 3000
 
 int boot_folders(struct vm_host **host, struct chr_error *err)
 {
@@ -96,7 +102,7 @@ static int start_in_order(const struct boot_start *start, struct chr_error *err)
     start->record->started = (int64_t)time(NULL);
     if (vm_record_write(start->instance, start->record, err) < 0 ||
         vm_instance_prepare(start->instance, err) < 0 ||
-        boot_make_files(start->record->files, start->record->file_count, err) < 0)
+        boot_make_files(start, err) < 0)
         return -1;
     /* Of this start only. */
     (void)unlink(start->record->log_file);
@@ -158,9 +164,12 @@ static uint16_t host_port(const struct vm_record *record, uint16_t guest_port)
     return 0;
 }
 
-int boot_await(const struct boot_start *start, enum chr_ready ready,
-               const struct chr_vm_watch *watch, struct boot_result *result, struct chr_error *err)
+static int await(const struct boot_start *start, enum chr_ready ready,
+                 const struct chr_vm_watch *watch, struct boot_result *result,
+                 struct chr_error *err)
 {
+    int64_t begin = clock_ms();
+    int outcome;
     const struct vm_record *record = start->record;
     unsigned timeout = record->timeout != 0 ? record->timeout : vm_default_timeout(record->accel);
     uint16_t guest_port = ready == CHR_READY_HTTP ? 80 : record->ready_port;
@@ -185,8 +194,106 @@ int boot_await(const struct boot_start *start, enum chr_ready ready,
                       guest_port);
         return err_hint(err, "--forward HOST:%u adds it; --ready none does not wait", guest_port);
     }
-    return vm_wait_ready(record, start->process, &result->wait, &result->outcome, &result->seen,
-                         err);
+    outcome = vm_wait_ready(record, start->process, &result->wait, &result->outcome, &result->seen,
+                            err);
+    result->ready_ms = clock_ms() - begin;
+    return outcome;
+}
+
+/* ---- start again, on TCG ---- */
+
+bool boot_lost_port(const struct boot_start *start, const struct boot_result *result)
+{
+    char log[LOG_TAIL];
+
+    if (result->outcome != VM_DIED)
+        return false;
+    vm_read_tail(start->record->log_file, log, sizeof log);
+    return strstr(log, "Could not set up host forwarding rule") != NULL;
+}
+
+/* QEMU cannot use the accelerator, or dies unasked before the guest has said a word. */
+static bool accel_failed(const struct boot_start *start, const struct boot_result *result)
+{
+    const struct vm_record *record = start->record;
+    char log[LOG_TAIL];
+    char serial[8];
+
+    if (record->fallback == NULL)
+        return false;
+    if (result->outcome == VM_STUCK)
+        return true;
+    if (result->outcome != VM_DIED || vm_instance_was_stopped(start->instance) ||
+        boot_lost_port(start, result))
+        return false;
+    vm_read_tail(record->log_file, log, sizeof log);
+    if (strstr(log, "terminating on signal") != NULL)
+        return false;
+    vm_read_tail(record->serial_log, serial, sizeof serial);
+    return serial[0] == '\0' && (result->seen.last.seen || strcasestr(log, "kvm") != NULL ||
+                                 strcasestr(log, "hvf") != NULL);
+}
+
+/* Written down for the next boot, which finds out again where that fails. */
+static void remember_kvm(void)
+{
+    AUTO_VM_HOST struct vm_host *host = NULL;
+    struct chr_error ignored;
+
+    if (boot_folders(&host, &ignored) == 0)
+        (void)vm_host_kvm_failed(host, &ignored);
+}
+
+static int launch_on_tcg(const struct boot_start *start, struct chr_error *err)
+{
+    struct vm_record *record = start->record;
+    char *tcg = mem_strdup("tcg", err);
+
+    if (tcg == NULL)
+        return -1;
+    free(record->accel);
+    record->accel = tcg;
+    argv_free(record->argv);
+    record->argv = STEAL(record->fallback);
+    vm_process_release(start->process);
+    return boot_launch(start, err);
+}
+
+int boot_fall_back(const struct boot_start *start, enum chr_ready ready,
+                   const struct chr_vm_watch *watch, struct boot_result *result,
+                   struct chr_error *err)
+{
+    bool is_kvm = strcmp(start->record->accel, "kvm") == 0;
+    char text[CHR_FINDING_SIZE];
+    enum vm_stopped how;
+    int64_t begin;
+
+    (void)snprintf(text, sizeof text,
+                   "%s does not run guests on this host; started again with emulation (TCG)",
+                   is_kvm ? "KVM" : "HVF");
+    if (vm_stop(start->record, start->process, 0, &how, err) < 0)
+        return -1;
+    if (watch->note != NULL)
+        watch->note(text, watch->context);
+    begin = clock_ms();
+    if (launch_on_tcg(start, err) < 0)
+        return -1;
+    result->start_ms = clock_ms() - begin;
+    result->fell_back = true;
+    if (await(start, ready, watch, result, err) < 0)
+        return -1;
+    /* It may have been something else, as long as TCG does no better. */
+    if (is_kvm && result->outcome != VM_DIED)
+        remember_kvm();
+    return 0;
+}
+
+int boot_await(const struct boot_start *start, enum chr_ready ready,
+               const struct chr_vm_watch *watch, struct boot_result *result, struct chr_error *err)
+{
+    if (await(start, ready, watch, result, err) < 0)
+        return -1;
+    return accel_failed(start, result) ? boot_fall_back(start, ready, watch, result, err) : 0;
 }
 
 /* ---- failure ---- */
@@ -243,7 +350,7 @@ int boot_give_up(const struct boot_start *start, const struct boot_result *resul
 /* ---- again ---- */
 
 int boot_again(struct vm_instance *instance, struct vm_record *record, enum chr_ready ready,
-               const struct chr_vm_watch *watch, struct boot_result *result, int64_t *start_ms,
+               const struct chr_vm_watch *watch, struct boot_result *result,
                struct chr_error *err)
 {
     AUTO_VM_PROCESS struct vm_process process = VM_NO_PROCESS;
@@ -252,7 +359,7 @@ int boot_again(struct vm_instance *instance, struct vm_record *record, enum chr_
 
     if (boot_launch(&start, err) < 0)
         return -1;
-    *start_ms = clock_ms() - begin;
+    *result = (struct boot_result){.start_ms = clock_ms() - begin};
     if (boot_await(&start, ready, watch, result, err) < 0)
         return -1;
     return result->outcome == VM_READY ? 0 : boot_give_up(&start, result, err);

@@ -365,7 +365,6 @@ static int apply_off(struct live *live, const char *path, const char *tag, bool 
     struct boot_result result;
     struct chr_error again;
     enum vm_stopped how;
-    int64_t start_ms;
     int applied;
 
     /* Asked politely where what the disk is now is kept: then it is kept whole. */
@@ -373,8 +372,7 @@ static int apply_off(struct live *live, const char *path, const char *tag, bool 
         return -1;
     applied = snapshot_apply_file(path, tag, keep, kept, err);
     /* That it is up is for the caller to wait for. */
-    if (boot_again(&live->instance, &live->record, CHR_READY_NONE, &nobody, &result, &start_ms,
-                   &again) < 0 &&
+    if (boot_again(&live->instance, &live->record, CHR_READY_NONE, &nobody, &result, &again) < 0 &&
         applied == 0) {
         *err = again;
         applied = err_context(err, "%s is applied, but the machine does not start", tag);

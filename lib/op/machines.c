@@ -1,4 +1,4 @@
-/* Instances by name: list, describe, stop, restart, wait, console. */
+/* Instances by name: list, describe, stop, restart, wait. */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -7,7 +7,6 @@
 
 #include "op/boot.h"
 #include "vm/clock.h"
-#include "vm/console.h"
 #include "vm/stop.h"
 
 #define STOP_SECONDS 60
@@ -332,7 +331,7 @@ int chr_vm_restart(const char *name, const struct chr_stop_options *options,
 {
     AUTO_VM_RECORD struct vm_record record = {0};
     struct vm_instance instance;
-    struct boot_result result;
+    struct boot_result result = {0};
     enum vm_stopped how;
     int64_t begin;
     bool removed;
@@ -353,14 +352,17 @@ int chr_vm_restart(const char *name, const struct chr_stop_options *options,
     if (*out == NULL)
         return -1;
     begin = clock_ms();
-    if (boot_again(&instance, &record, record.ready, watch, &result, &(*out)->start_ms, err) < 0 ||
+    if (boot_again(&instance, &record, record.ready, watch, &result, err) < 0 ||
         ((*out)->vm = boot_describe(&record, err)) == NULL) {
         chr_boot_report_free(*out);
         *out = NULL;
         return -1;
     }
-    (*out)->ready_ms = clock_ms() - begin - (*out)->start_ms;
+    (*out)->fell_back = result.fell_back;
+    (*out)->start_ms = result.start_ms;
+    (*out)->ready_ms = result.ready_ms;
     (*out)->waited = record.ready != CHR_READY_NONE;
+    (*out)->total_ms = clock_ms() - begin;
     return 0;
 }
 
@@ -380,45 +382,24 @@ static bool wait_or_cancel(const struct vm_process *process, int64_t deadline, i
     return true;
 }
 
-int chr_vm_wait(const char *name, unsigned timeout, int cancel_fd, struct chr_error *err)
+int chr_vm_wait(const char *name, unsigned timeout, int cancel_fd, int64_t *waited_ms,
+                struct chr_error *err)
 {
     AUTO_VM_RECORD struct vm_record record = {0};
     AUTO_VM_PROCESS struct vm_process process = VM_NO_PROCESS;
     struct vm_instance instance;
-    int64_t deadline = timeout != 0 ? clock_ms() + (int64_t)timeout * 1000 : INT64_MAX;
+    int64_t begin = clock_ms();
+    int64_t deadline = timeout != 0 ? begin + (int64_t)timeout * 1000 : INT64_MAX;
+    bool runs;
 
     if (boot_find(name, name != NULL, &instance, &record, err) < 0)
         return -1;
-    if (vm_record_process(&record, &process) && !wait_or_cancel(&process, deadline, cancel_fd))
+    runs = vm_record_process(&record, &process);
+    if (runs && !wait_or_cancel(&process, deadline, cancel_fd))
         return err_set(err, CHR_E_BUSY, "%s still runs", record.name);
+    if (waited_ms != NULL)
+        *waited_ms = runs ? clock_ms() - begin : 0;
     /* Sockets and temporary disks go now, and not at somebody's next `ps`. */
     (void)boot_tidy(&instance, &record, false, err);
-    return 0;
-}
-
-/* ---- console ---- */
-
-int chr_vm_console(const char *name, bool foreground, int input, int output, int cancel_fd,
-                   enum chr_console_end *end, struct chr_error *err)
-{
-    AUTO_VM_RECORD struct vm_record record = {0};
-    AUTO_VM_PROCESS struct vm_process process = VM_NO_PROCESS;
-    struct vm_instance instance;
-    enum vm_console_end how = VM_CONSOLE_CLOSED;
-
-    if (boot_find(name, false, &instance, &record, err) < 0)
-        return -1;
-    if (!vm_record_process(&record, &process)) {
-        *end = CHR_CONSOLE_CLOSED;
-        return 0;
-    }
-    if (vm_console(record.serial_socket, foreground ? record.serial_log : NULL, &process,
-                   foreground ? VM_KEYS_QEMU : VM_KEYS_DETACH, input, output, cancel_fd, &how,
-                   err) < 0)
-        return err_context(err, "%s", record.name);
-    *end = how == VM_CONSOLE_QUIT     ? CHR_CONSOLE_QUIT
-           : how == VM_CONSOLE_CLOSED ? CHR_CONSOLE_CLOSED
-           : how == VM_CONSOLE_CANCELLED ? CHR_CONSOLE_CANCELLED
-                                      : CHR_CONSOLE_DETACHED;
     return 0;
 }

@@ -145,36 +145,52 @@ void argv_add_value(struct text *text, const struct vm_option *option)
     }
 }
 
-static int make_argv(struct vm_plan *plan, struct chr_error *err)
+static int fill_argv(const char *binary, const struct argv_list *list, char **argv,
+                     struct chr_error *err)
 {
-    char **argv = mem_new(2 + 2 * plan->option_count, sizeof *argv, err);
-
-    plan->argv = argv;
-    if (argv == NULL || (argv[plan->argc++] = mem_strdup(plan->binary, err)) == NULL)
+    if ((*argv++ = mem_strdup(binary, err)) == NULL)
         return -1;
-    for (size_t i = 0; i < plan->option_count; i++) {
-        const struct vm_option *option = &plan->options[i];
+    for (size_t i = 0; i < list->count; i++) {
+        const struct vm_option *option = &list->items[i];
         AUTO_TEXT struct text value = {0};
 
-        if ((argv[plan->argc++] = text_new(err, "-%s", option->name)) == NULL)
+        if ((*argv++ = text_new(err, "-%s", option->name)) == NULL)
             return -1;
         if (option->count == 0)
             continue;
         argv_add_value(&value, option);
-        if (text_take(&value, &argv[plan->argc++], err) < 0)
+        if (text_take(&value, argv++, err) < 0)
             return -1;
     }
     return 0;
 }
 
-int argv_take(struct argv_list *list, struct vm_plan *plan, struct chr_error *err)
+int argv_make(const char *binary, const struct argv_list *list, char ***argv, struct chr_error *err)
 {
+    *argv = NULL;
     if (list->failed)
         return err_set(err, CHR_E_MEMORY, "out of memory for QEMU's arguments");
+    *argv = mem_new(2 + 2 * list->count, sizeof **argv, err);
+    return *argv != NULL ? fill_argv(binary, list, *argv, err) : -1;
+}
+
+void argv_free(char **argv)
+{
+    for (size_t i = 0; argv != NULL && argv[i] != NULL; i++)
+        free(argv[i]);
+    free(argv);
+}
+
+int argv_take(struct argv_list *list, struct vm_plan *plan, struct chr_error *err)
+{
+    int result = argv_make(plan->binary, list, &plan->argv, err);
+
+    while (plan->argv != NULL && plan->argv[plan->argc] != NULL)
+        plan->argc++;
     plan->option_count = list->count;
     plan->options = STEAL(list->items);
     list->count = list->capacity = 0;
-    return make_argv(plan, err);
+    return result;
 }
 
 void argv_free_options(struct vm_option *options, size_t count)

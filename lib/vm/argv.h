@@ -37,6 +37,10 @@ void argv_add_accel(struct argv_list *list, enum chr_accel accel, const char *cp
 /* The list into PLAN's options; and PLAN's argv from them. */
 int argv_take(struct argv_list *list, struct vm_plan *plan, struct chr_error *err);
 
+/* BINARY and the list as an argument vector that ends with NULL; free with argv_free(). */
+int argv_make(const char *binary, const struct argv_list *list, char ***argv, struct chr_error *err);
+void argv_free(char **argv);
+
 /* The value of OPTION as one argument, commas within values doubled. */
 void argv_add_value(struct text *text, const struct vm_option *option);
 

@@ -13,6 +13,7 @@
 
 #include "base/compat.h"
 #include "vm/clock.h"
+#include "vm/observe.h"
 
 #define BUFFER_SIZE 4096
 #define CTRL_A '\x01'
@@ -21,6 +22,10 @@
 /* QEMU takes one client and lets others wait; whether it took us cannot be heard.  So
  * that nobody types at nothing, consoles lock a file beside the socket. */
 #define LOCK_ENDING ".lock"
+/* How often QEMU is asked whether the guest runs; keys wait for its answer, so not for long. */
+#define LOOK_EACH_MS 500
+#define LOOK_PATIENCE_MS 200
+#define LOOK_PAUSE_MS 3000 /* after it did not answer: another client may be at it */
 
 /* ---- the terminal ---- */
 
@@ -175,6 +180,8 @@ struct console {
     int output;
     int gone;   /* pidfd, or -1 */
     int cancel; /* or -1 */
+    const char *qmp_socket; /* or NULL */
+    int64_t next_look;
     struct keys keys;
     bool input_ended;
 };
@@ -218,6 +225,17 @@ static bool from_input(struct console *console, enum vm_console_end *end)
     return over;
 }
 
+static bool is_stuck(struct console *console)
+{
+    struct vm_observation seen;
+
+    if (console->qmp_socket == NULL || clock_ms() < console->next_look)
+        return false;
+    vm_observe(console->qmp_socket, 0, LOOK_PATIENCE_MS, &seen);
+    console->next_look = clock_ms() + (seen.seen ? LOOK_EACH_MS : LOOK_PAUSE_MS);
+    return seen.seen && strcmp(seen.status, "internal-error") == 0;
+}
+
 static int join_ends(struct console *console, enum vm_console_end *end, struct chr_error *err)
 {
     for (;;) {
@@ -227,8 +245,10 @@ static int join_ends(struct console *console, enum vm_console_end *end, struct c
             {.fd = console->input_ended ? -1 : console->input, .events = POLLIN},
             {.fd = console->gone, .events = POLLIN},
         };
+        int patience = console->qmp_socket != NULL ? clock_left(console->next_look, LOOK_PAUSE_MS)
+                                                   : -1;
 
-        if (poll(fds, sizeof fds / sizeof fds[0], -1) < 0 && errno != EINTR)
+        if (poll(fds, sizeof fds / sizeof fds[0], patience) < 0 && errno != EINTR)
             return err_errno(err, errno, "cannot wait for the serial line");
         if (fds[0].revents != 0) {
             *end = VM_CONSOLE_CANCELLED;
@@ -242,6 +262,10 @@ static int join_ends(struct console *console, enum vm_console_end *end, struct c
         }
         if (fds[2].revents != 0 && from_input(console, end))
             return 0;
+        if (is_stuck(console)) {
+            *end = VM_CONSOLE_STUCK;
+            return 0;
+        }
     }
 }
 
@@ -263,28 +287,28 @@ static void show_log(const char *log, int output)
     }
 }
 
-int vm_console(const char *socket_path, const char *log, const struct vm_process *process,
-               enum vm_console_keys keys, int input, int output, int cancel_fd,
-               enum vm_console_end *end, struct chr_error *err)
+int vm_console(const struct vm_line *line, enum vm_console_keys keys, int input, int output,
+               int cancel_fd, enum vm_console_end *end, struct chr_error *err)
 {
-    AUTO_CLOSE int lock = lock_line(socket_path, err);
-    AUTO_CLOSE int line = lock >= 0 ? connect_line(socket_path, err) : -1;
+    AUTO_CLOSE int lock = lock_line(line->socket, err);
+    AUTO_CLOSE int connection = lock >= 0 ? connect_line(line->socket, err) : -1;
     struct console console = {
-        .line = line,
+        .line = connection,
         .input = input,
         .output = output,
-        .gone = process->fd,
+        .gone = line->process->fd,
         .cancel = cancel_fd,
+        .qmp_socket = line->qmp_socket,
         .keys = {.kind = keys, .terminal = isatty(input) != 0},
     };
     struct terminal terminal;
     int result;
 
-    if (line < 0)
+    if (connection < 0)
         return -1;
     result = terminal_take(&terminal, input, err);
-    if (result == 0 && log != NULL)
-        show_log(log, output);
+    if (result == 0 && line->log != NULL)
+        show_log(line->log, output);
     if (result == 0)
         result = join_ends(&console, end, err);
     terminal_restore(&terminal, output);

@@ -15,6 +15,14 @@ enum vm_console_end {
     VM_CONSOLE_CLOSED,   /* the machine is gone */
     VM_CONSOLE_INPUT_END,/* input is no terminal and has come to its end */
     VM_CONSOLE_CANCELLED, /* cancel_fd became readable */
+    VM_CONSOLE_STUCK,    /* run state internal-error: the accelerator broke down */
+};
+
+struct vm_line {
+    const char *socket;
+    const char *log; /* what the guest has said so far, which comes first; or NULL */
+    const char *qmp_socket; /* QEMU is asked there whether the guest runs; or NULL */
+    const struct vm_process *process;
 };
 
 enum vm_console_keys {
@@ -23,12 +31,10 @@ enum vm_console_keys {
 };
 
 /*
- * Join INPUT and OUTPUT with the serial SOCKET until it ends.  LOG, or NULL: what the
- * guest has said so far, which comes first.  INPUT that is no terminal is passed on as
- * it is.  CHR_E_BUSY when another console is attached.
+ * Join INPUT and OUTPUT with LINE until it ends.  INPUT that is no terminal is passed on
+ * as it is.  CHR_E_BUSY when another console is attached.
  */
-int vm_console(const char *socket, const char *log, const struct vm_process *process,
-               enum vm_console_keys keys, int input, int output, int cancel_fd,
-               enum vm_console_end *end, struct chr_error *err);
+int vm_console(const struct vm_line *line, enum vm_console_keys keys, int input, int output,
+               int cancel_fd, enum vm_console_end *end, struct chr_error *err);
 
 #endif

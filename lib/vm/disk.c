@@ -27,7 +27,7 @@ static int check_options(const struct vm_case *vm, const struct vm_plan *plan,
 static int refuse_read_only(const struct vm_case *vm, struct chr_error *err)
 {
     (void)err_set(err, CHR_E_REFUSED, "%s cannot be written to, and the router writes to its disk",
-                  vm->image->path);
+                  vm_image_name(vm->image));
     return err_hint(err, "--throwaway boots it and keeps nothing%s",
                     vm->image->format == CHR_FORMAT_RAW
                         ? ""

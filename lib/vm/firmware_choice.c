@@ -23,16 +23,16 @@ static int refuse_unbootable(const struct vm_case *vm, struct chr_error *err)
     const struct vm_image *image = vm->image;
 
     (void)err_set(err, CHR_E_REFUSED, "%s boots neither with BIOS (%s) nor with UEFI (%s)",
-                  image->path, image->bios.reason, image->uefi.reason);
+                  vm_image_name(image), image->bios.reason, image->uefi.reason);
     return err_hint(err, "chrimg fatten %s makes a CHR bootable with UEFI; chrimg info says what is there",
-                    image->path);
+                    vm_image_name(image));
 }
 
 static int refuse_uefi(const struct vm_case *vm, const char *why, struct chr_error *err)
 {
-    (void)err_set(err, CHR_E_REFUSED, "%s does not boot with UEFI%s: %s", vm->image->path, why,
-                  vm->image->uefi.reason);
-    return err_hint(err, "chrimg fatten %s makes an image that does", vm->image->path);
+    (void)err_set(err, CHR_E_REFUSED, "%s does not boot with UEFI%s: %s", vm_image_name(vm->image),
+                  why, vm->image->uefi.reason);
+    return err_hint(err, "chrimg fatten %s makes an image that does", vm_image_name(vm->image));
 }
 
 static int choose_kind_on_aarch64(const struct vm_case *vm, struct vm_plan *plan,
@@ -75,8 +75,8 @@ int decide_firmware_kind(const struct vm_case *vm, struct vm_plan *plan, struct 
     if (strcmp(vm->host->arch, "aarch64") == 0)
         return choose_kind_on_arm_host(vm, plan, err);
     if (vm->options->firmware == CHR_FIRMWARE_BIOS && !image->bios.yes) {
-        (void)err_set(err, CHR_E_REFUSED, "%s does not boot with BIOS: %s", image->path,
-                      image->bios.reason);
+        (void)err_set(err, CHR_E_REFUSED, "%s does not boot with BIOS: %s",
+                      vm_image_name(image), image->bios.reason);
         return err_hint(err, "leave --bios out, for UEFI");
     }
     if (vm->options->firmware == CHR_FIRMWARE_UEFI && !image->uefi.yes)

@@ -53,18 +53,28 @@ static int check_owner(const char *path, struct chr_error *err)
     return 0;
 }
 
+void vm_instance_hint(const char *variable, struct chr_error *err)
+{
+    size_t length = strlen(err->hint);
+
+    (void)snprintf(err->hint + length, sizeof err->hint - length,
+                   "%sset %s to a folder that is yours, can be written to and has room",
+                   length > 0 ? "; or " : "", variable);
+}
+
 /* "$XDG_.../chrimg" is ours as well: who may rename in it may put another NAME there. */
-static int make_private(const char *path, struct chr_error *err)
+static int make_private(const char *path, const char *variable, struct chr_error *err)
 {
     char parent[VM_PATH_SIZE];
     int n = snprintf(parent, sizeof parent, "%.*s", (int)(strrchr(path, '/') - path), path);
 
     if (n >= (int)sizeof parent)
         return err_set(err, CHR_E_USAGE, "%s is too long a path", path);
-    if (host_make_folder(parent, err) < 0 || check_owner(parent, err) < 0 ||
-        host_make_folder(path, err) < 0)
-        return -1;
-    return check_owner(path, err);
+    if (host_make_folder(parent, err) == 0 && check_owner(parent, err) == 0 &&
+        host_make_folder(path, err) == 0 && check_owner(path, err) == 0)
+        return 0;
+    vm_instance_hint(variable, err);
+    return -1;
 }
 
 /* ---- the lock ---- */
@@ -108,7 +118,7 @@ int vm_instance_lock_new(struct vm_instance *instance, struct chr_error *err)
     int result;
 
     do {
-        if (make_private(instance->state, err) < 0)
+        if (make_private(instance->state, "XDG_STATE_HOME", err) < 0)
             return -1;
         result = take_lock(instance->state, LOCK_PATIENCE_MS, &instance->lock, err);
     } while (result == -2);
@@ -117,7 +127,7 @@ int vm_instance_lock_new(struct vm_instance *instance, struct chr_error *err)
 
 int vm_instance_prepare(const struct vm_instance *instance, struct chr_error *err)
 {
-    return make_private(instance->runtime, err);
+    return make_private(instance->runtime, "XDG_RUNTIME_DIR", err);
 }
 
 bool vm_instance_keeps(const struct vm_instance *instance)

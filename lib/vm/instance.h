@@ -24,6 +24,7 @@ struct vm_record {
     char *accel; /* "kvm", "hvf", "tcg" */
     char *firmware; /* "SeaBIOS", "UEFI" */
     char **argv; /* ends with NULL */
+    char **fallback; /* the same with TCG, for when ACCEL does not run guests; or NULL */
     struct vm_file *files; /* that the plan made */
     size_t file_count;
     struct vm_forward *forwards; /* their address is listen */
@@ -72,6 +73,9 @@ int vm_instance_lock(struct vm_instance *instance, struct chr_error *err);
 /* The same without patience. */
 int vm_instance_try_lock(struct vm_instance *instance, struct chr_error *err);
 
+/* Behind the hint that is there: what to do where VARIABLE's folder cannot be used, or is full. */
+void vm_instance_hint(const char *variable, struct chr_error *err);
+
 /* Make the runtime folder, which tidying takes away; under the lock. */
 int vm_instance_prepare(const struct vm_instance *instance, struct chr_error *err);
 
@@ -108,7 +112,7 @@ void vm_record_release(struct vm_record *record);
 
 /*
  * A record of the machine whose pid file is in the instance's runtime folder, made of the
- * arguments of its process (Linux); false when none runs.  Forwards are not known.
+ * arguments of its process (Linux); false when none runs.
  */
 bool vm_record_adopt(const struct vm_instance *instance, struct vm_record *record);
 

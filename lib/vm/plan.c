@@ -51,23 +51,24 @@ int plan_add_file(struct vm_plan *plan, enum vm_make_kind kind, const char *targ
 static int check_image(const struct vm_case *vm, struct vm_plan *plan, struct chr_error *err)
 {
     const struct vm_image *image = vm->image;
+    const char *name = vm_image_name(image);
 
     if (image->format == CHR_FORMAT_ZIP) {
         (void)err_set(err, CHR_E_REFUSED, "%s is a zip, and a router writes to its disk",
-                      image->path);
+                      name);
         return err_hint(err, "chrimg convert %s router.qcow2, or chrimg fatten %s -o router.qcow2 "
-                             "for UEFI", image->path, image->path);
+                             "for UEFI", name, name);
     }
     if (image->is_snapshot) {
         (void)err_set(err, CHR_E_REFUSED, "%s is a snapshot, which cannot be written to",
-                      image->path);
+                      name);
         return err_hint(err, "chrimg convert it to an image of its own; or chrimg snapshot -a");
     }
     if (strcmp(image->arch, "x86_64") != 0 && strcmp(image->arch, "aarch64") != 0) {
         if (!image->bios.yes)
             return err_set(err, CHR_E_REFUSED, "%s: for which architecture the image is, cannot be "
                                                "told, and it does not boot with BIOS: %s",
-                           image->path, image->bios.reason);
+                           name, image->bios.reason);
         (void)snprintf(plan->arch, sizeof plan->arch, "x86_64");
     } else {
         (void)snprintf(plan->arch, sizeof plan->arch, "%s", image->arch);
@@ -352,30 +353,42 @@ static void add_sandbox(struct argv_list *list, const struct vm_case *vm,
     argv_property(list, "resourcecontrol", "deny");
 }
 
+/* All of them; those that depend on ACCEL come last. */
+static void add_arguments(struct argv_list *list, const struct vm_case *vm, struct vm_plan *plan,
+                          enum chr_accel accel)
+{
+    argv_option(list, "name", "guest", plan->name);
+    argv_flag(list, "nodefaults");
+    argv_flag(list, "no-user-config");
+    argv_raw(list, "display", "none");
+    add_sandbox(list, vm, plan);
+    add_machine(list, vm, plan);
+    argv_add_firmware(list, plan);
+    argv_add_disk(list, vm, plan);
+    argv_add_nets(list, vm, plan);
+    argv_add_vfio(list, vm);
+    argv_option(list, "object", "qom-type", "rng-builtin");
+    argv_property(list, "id", "rng0");
+    argv_option(list, "device", "driver", "virtio-rng-pci");
+    argv_property(list, "rng", "rng0");
+    add_lines(list, plan);
+    plan->accel_option = list->count;
+    argv_add_accel(list, accel, accel == CHR_ACCEL_TCG ? plan->tcg_cpu : plan->native_cpu,
+                   plan->agent_socket);
+}
+
 static int make_arguments(const struct vm_case *vm, struct vm_plan *plan, struct chr_error *err)
 {
     AUTO_ARGV struct argv_list list = {0};
+    AUTO_ARGV struct argv_list emulated = {0};
 
-    argv_option(&list, "name", "guest", plan->name);
-    argv_flag(&list, "nodefaults");
-    argv_flag(&list, "no-user-config");
-    argv_raw(&list, "display", "none");
-    add_sandbox(&list, vm, plan);
-    add_machine(&list, vm, plan);
-    argv_add_firmware(&list, plan);
-    argv_add_disk(&list, vm, plan);
-    argv_add_nets(&list, vm, plan);
-    argv_add_vfio(&list, vm);
-    argv_option(&list, "object", "qom-type", "rng-builtin");
-    argv_property(&list, "id", "rng0");
-    argv_option(&list, "device", "driver", "virtio-rng-pci");
-    argv_property(&list, "rng", "rng0");
-    add_lines(&list, plan);
-    plan->accel_option = list.count;
-    argv_add_accel(&list, plan->accel,
-                   plan->accel == CHR_ACCEL_TCG ? plan->tcg_cpu : plan->native_cpu,
-                   plan->agent_socket);
-    return argv_take(&list, plan, err);
+    add_arguments(&list, vm, plan, plan->accel);
+    if (argv_take(&list, plan, err) < 0)
+        return -1;
+    if (!plan->fallback)
+        return 0;
+    add_arguments(&emulated, vm, plan, CHR_ACCEL_TCG);
+    return argv_make(plan->binary, &emulated, &plan->tcg_argv, err);
 }
 
 /* ---- the whole ---- */
@@ -419,11 +432,10 @@ void vm_plan_release(struct vm_plan *plan)
         free(plan->files[i].target);
         free(plan->files[i].source);
     }
-    for (size_t i = 0; i < plan->argc; i++)
-        free(plan->argv[i]);
+    argv_free(plan->argv);
+    argv_free(plan->tcg_argv);
     argv_free_options(plan->options, plan->option_count);
     free(plan->files);
-    free(plan->argv);
     free(plan->forwards);
     free(plan->image);
     free(plan->binary);

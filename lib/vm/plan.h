@@ -142,6 +142,7 @@ struct vm_host {
 
 struct vm_image {
     const char *path; /* absolute */
+    const char *name; /* as the user says it, for messages; NULL: PATH */
     enum chr_format format;
     const char *arch; /* "x86_64", "aarch64", "unknown" */
     struct chr_verdict bios;
@@ -150,6 +151,11 @@ struct vm_image {
     bool read_only; /* may not be written by us: its mode, or its file system */
     bool is_snapshot; /* IMG@TAG */
 };
+
+static inline const char *vm_image_name(const struct vm_image *image)
+{
+    return image->name != NULL ? image->name : image->path;
+}
 
 /* ---- the plan ---- */
 
@@ -228,6 +234,7 @@ struct vm_plan {
     size_t accel_option; /* index of the first of these */
     char **argv; /* argv[0] is binary; ends with NULL */
     size_t argc;
+    char **tcg_argv; /* the same with TCG, where there is a fallback; else NULL */
 
     struct vm_file *files;
     size_t file_count;

@@ -21,7 +21,7 @@ struct vm_wait {
     const char *pattern;
     int64_t timeout_ms;
     int64_t probe_ms; /* how long the guest may take for one answer */
-    int64_t settle_ms; /* for CHR_READY_NONE: how long it must have run */
+    int64_t settle_ms; /* for CHR_READY_NONE: how long it must have run, unless it says something before */
     int cancel_fd;    /* or -1 */
     void (*progress)(int64_t elapsed_ms, int64_t timeout_ms, void *context); /* or NULL */
     void *context;

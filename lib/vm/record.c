@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "vm/argv.h"
+
 #define RECORD_NAME "record.json"
 #define RECORD_SCHEMA 1
 /* Longest record: an argument vector and some paths. */
@@ -86,7 +88,7 @@ static json_t *encode(const struct vm_record *record)
 {
     return json_pack(
         "{s:i, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:s, s:s, s:s, s:s, s:b, s:i, s:i, "
-        "s:o, s:i, s:I, s:I, s:I, s:s, s:s*, s:s*}",
+        "s:o, s:i, s:I, s:I, s:I, s:s, s:s*, s:s*, s:o*}",
         "schema", RECORD_SCHEMA, "name", record->name, "image", record->image, "arch",
         record->arch, "accel", record->accel, "firmware", record->firmware, "argv",
         encode_argv(record->argv), "files", encode_files(record), "forwards",
@@ -97,7 +99,8 @@ static json_t *encode(const struct vm_record *record)
         (int)record->timeout, "started", (json_int_t)record->started, "pid",
         (json_int_t)record->pid, "start_time", (json_int_t)record->start_time, "boot_id",
         record->boot_id, "host", known(record->host), "pid_namespace",
-        known(record->pid_namespace));
+        known(record->pid_namespace), "fallback",
+        record->fallback != NULL ? encode_argv(record->fallback) : NULL);
 }
 
 static int write_and_rename(const char *text, const char *from, const char *to,
@@ -140,8 +143,10 @@ int vm_record_write(const struct vm_instance *instance, const struct vm_record *
     record_path(instance, ".new", temporary);
     record_path(instance, "", path);
     result = write_and_rename(text, temporary, path, err);
-    if (result < 0)
+    if (result < 0) {
         (void)unlink(temporary);
+        vm_instance_hint("XDG_STATE_HOME", err);
+    }
     free(text);
     return result;
 }
@@ -155,17 +160,25 @@ static int keep(const char *text, char **copy)
     return *copy != NULL ? 0 : -1;
 }
 
-static int decode_argv(const json_t *array, struct vm_record *record)
+static int decode_argv(const json_t *array, char ***argv)
 {
     size_t count = json_array_size(array);
 
     if (count == 0 || count > LIST_MAX)
         return -1;
-    record->argv = calloc(count + 1, sizeof *record->argv);
-    for (size_t i = 0; record->argv != NULL && i < count; i++)
-        if (keep(json_string_value(json_array_get(array, i)), &record->argv[i]) < 0)
+    *argv = calloc(count + 1, sizeof **argv);
+    for (size_t i = 0; *argv != NULL && i < count; i++)
+        if (keep(json_string_value(json_array_get(array, i)), &(*argv)[i]) < 0)
             return -1;
-    return record->argv != NULL ? 0 : -1;
+    return *argv != NULL ? 0 : -1;
+}
+
+/* Not every record has one. */
+static int decode_fallback(const json_t *root, struct vm_record *record)
+{
+    const json_t *array = json_object_get(root, "fallback");
+
+    return array == NULL ? 0 : decode_argv(array, &record->fallback);
 }
 
 static int decode_files(const json_t *array, struct vm_record *record)
@@ -297,7 +310,8 @@ static int decode(const json_t *root, struct vm_record *record)
     if (json_integer_value(json_object_get(root, "schema")) != RECORD_SCHEMA || name == NULL ||
         strcmp(name, record->name) != 0 || /* a folder that was renamed: its paths are wrong */
         decode_texts(root, record) < 0 ||
-        decode_argv(json_object_get(root, "argv"), record) < 0 ||
+        decode_argv(json_object_get(root, "argv"), &record->argv) < 0 ||
+        decode_fallback(root, record) < 0 ||
         decode_files(json_object_get(root, "files"), record) < 0 ||
         decode_forwards(json_object_get(root, "forwards"), record) < 0)
         return -1;
@@ -354,13 +368,12 @@ int vm_record_read(const struct vm_instance *instance, struct vm_record *record,
 
 void vm_record_release(struct vm_record *record)
 {
-    for (size_t i = 0; record->argv != NULL && record->argv[i] != NULL; i++)
-        free(record->argv[i]);
+    argv_free(record->argv);
+    argv_free(record->fallback);
     for (size_t i = 0; i < record->file_count; i++) {
         free(record->files[i].target);
         free(record->files[i].source);
     }
-    free(record->argv);
     free(record->files);
     free(record->forwards);
     free(record->image);

@@ -70,6 +70,7 @@ static void folders_are_private(void **state)
     /* Others could have put something in. */
     assert_int_equal(chmod(instance.state, 0770), 0);
     assert_refused(vm_instance_lock_new(&instance, &err), &err, CHR_E_REFUSED, "others may use");
+    assert_non_null(strstr(err.hint, "mode 0700; or set XDG_STATE_HOME to a folder"));
     assert_int_equal(rmdir(instance.state), 0);
     assert_int_equal(symlink("/tmp", instance.state), 0);
     assert_refused(vm_instance_lock_new(&instance, &err), &err, CHR_E_REFUSED, "no folder");
@@ -140,6 +141,7 @@ static void record_round_trip(void **state)
     char path[VM_PATH_SIZE + 16];
 
     (void)state;
+    written.fallback = written.argv;
     assert_done(vm_instance_place(&host, "sample", &instance, &err), &err);
     assert_done(vm_instance_lock_new(&instance, &err), &err);
     assert_refused(vm_record_read(&instance, &record, &err), &err, CHR_E_MISSING, "sample");
@@ -148,6 +150,8 @@ static void record_round_trip(void **state)
     assert_string_equal(record.name, written.name);
     assert_string_equal(record.image, written.image);
     assert_string_equal(record.argv[2], written.argv[2]);
+    assert_string_equal(record.fallback[2], written.fallback[2]);
+    assert_null(record.fallback[3]);
     assert_null(record.argv[3]);
     assert_int_equal(record.file_count, 2);
     assert_string_equal(record.files[0].source, written.files[0].source);

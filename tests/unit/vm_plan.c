@@ -870,6 +870,14 @@ static void test_segments(void **state)
     release(root);
 }
 
+static bool has_pair(char *const *argv, const char *option, const char *value)
+{
+    for (; argv[0] != NULL && argv[1] != NULL; argv++)
+        if (strcmp(argv[0], option) == 0 && strcmp(argv[1], value) == 0)
+            return true;
+    return false;
+}
+
 static void test_fallback(void **state)
 {
     struct chr_boot_options automatic = {0};
@@ -884,6 +892,12 @@ static void test_fallback(void **state)
     assert_true(hvf->plan.fallback);
     assert_false(tcg->plan.fallback);
     assert_false(named->plan.fallback);
+    /* Arguments for it are there, and differ in what depends on the accelerator alone. */
+    assert_null(named->plan.tcg_argv);
+    for (size_t i = 0; i < kvm->plan.argc && strcmp(kvm->plan.argv[i], "-accel") != 0; i++)
+        assert_string_equal(kvm->plan.argv[i], kvm->plan.tcg_argv[i]);
+    assert_true(has_pair(kvm->plan.tcg_argv, "-accel", "tcg,tb-size=256"));
+    assert_true(has_pair(kvm->plan.tcg_argv, "-cpu", "max"));
     release(kvm);
     release(hvf);
     release(tcg);
