@@ -1,5 +1,6 @@
 /* chrimg ps */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -8,6 +9,8 @@
 #include "vm.h"
 
 enum { OPTION_JSON = 256 };
+
+#define CELL_SIZE 4096
 
 static const struct option long_options[] = {
     {"all", no_argument, NULL, 'a'},
@@ -44,38 +47,139 @@ static void age_text(int64_t seconds, char *text, size_t size)
         (void)snprintf(text, size, "%lld d", (long long)(seconds / 86400));
 }
 
-static void print_vm(const struct chr_vm *vm)
-{
-    char age[32] = "-";
-    char pid[24] = "-";
-    char http[128] = "-";
+/* The columns, and which of them go first where a terminal is narrow: the highest; 0 stays. */
+enum { NAME, STATUS, ACCEL, PID, UP, HTTP, IMAGE, COLUMNS };
 
-    if (vm->running) {
-        age_text((int64_t)time(NULL) - vm->started, age, sizeof age);
-        (void)snprintf(pid, sizeof pid, "%ld", vm->pid);
-        for (size_t i = 0; i < vm->endpoint_count; i++)
-            if (strcmp(vm->endpoints[i].name, "http") == 0)
-                (void)snprintf(http, sizeof http, "%.60s:%u", vm_address(vm),
-                               vm->endpoints[i].port);
+static const struct {
+    const char *title;
+    unsigned going;
+    bool right;
+} columns[COLUMNS] = {
+    [NAME] = {"NAME", 0, false}, [STATUS] = {"STATUS", 0, false}, [ACCEL] = {"ACCEL", 5, false},
+    [PID] = {"PID", 4, true},    [UP] = {"UP", 3, true},          [HTTP] = {"HTTP", 1, false},
+    [IMAGE] = {"IMAGE", 2, false},
+};
+
+#define FIRST_TO_GO 5
+/* An image's path is worth a column down to so many characters. */
+#define IMAGE_LEAST 16
+
+struct row {
+    char cells[COLUMNS][CELL_SIZE];
+};
+
+static struct row row_of(const struct chr_vm *vm)
+{
+    struct row row = {.cells = {[PID] = "-", [UP] = "-", [HTTP] = "-"}};
+
+    (void)snprintf(row.cells[NAME], CELL_SIZE, "%s", vm->name);
+    (void)snprintf(row.cells[STATUS], CELL_SIZE, "%s", vm->status);
+    (void)snprintf(row.cells[ACCEL], CELL_SIZE, "%s", vm->accel);
+    ui_escape(vm->image, row.cells[IMAGE], CELL_SIZE);
+    if (!vm->running)
+        return row;
+    age_text((int64_t)time(NULL) - vm->started, row.cells[UP], CELL_SIZE);
+    (void)snprintf(row.cells[PID], CELL_SIZE, "%ld", vm->pid);
+    for (size_t i = vm->endpoint_count; i-- > 0;) {
+        const char *scheme = vm_scheme(&vm->endpoints[i]);
+
+        if (scheme != NULL && strcmp(scheme, "http") == 0)
+            (void)snprintf(row.cells[HTTP], CELL_SIZE, "%.60s:%u", vm_address(vm),
+                           vm->endpoints[i].port);
     }
-    ui_out("%-16s %-10s %-5s %8s %8s  %-16s %s\n", vm->name, vm->status, vm->accel, pid, age, http,
-           vm->image);
+    return row;
+}
+
+/* How wide each column is; 0: it is left out. */
+struct layout {
+    unsigned widths[COLUMNS];
+};
+
+static unsigned total_width(const struct layout *layout)
+{
+    unsigned total = 0;
+
+    for (size_t i = 0; i < COLUMNS; i++)
+        total += layout->widths[i] != 0 ? layout->widths[i] + 1 : 0;
+    return total - 1;
+}
+
+/* Narrow the image's path, then leave out one column after the other, until WIDTH is enough. */
+static void fit(struct layout *layout, unsigned width)
+{
+    for (unsigned going = FIRST_TO_GO; total_width(layout) > width && going > 0; going--) {
+        unsigned others = total_width(layout) - layout->widths[IMAGE];
+
+        if (others + IMAGE_LEAST <= width) {
+            layout->widths[IMAGE] = width - others;
+            return;
+        }
+        for (size_t i = 0; i < COLUMNS; i++)
+            if (columns[i].going == going)
+                layout->widths[i] = 0;
+    }
+}
+
+/* As wide as what is in them, and on a terminal all together no wider than that. */
+static struct layout layout_of(const struct row *rows, size_t count)
+{
+    struct layout layout;
+
+    for (size_t i = 0; i < COLUMNS; i++) {
+        layout.widths[i] = ui_characters(columns[i].title);
+        for (size_t j = 0; j < count; j++)
+            if (ui_characters(rows[j].cells[i]) > layout.widths[i])
+                layout.widths[i] = ui_characters(rows[j].cells[i]);
+    }
+    if (ui_is_terminal())
+        fit(&layout, ui_width());
+    return layout;
+}
+
+static void print_row(const struct layout *layout, const struct row *row, enum colour colour)
+{
+    const char *between = "";
+
+    for (size_t i = 0; i < COLUMNS; i++) {
+        unsigned width = layout->widths[i];
+        char text[CELL_SIZE];
+        unsigned padding;
+
+        if (width == 0)
+            continue;
+        ui_shorten(row->cells[i], width, text, sizeof text);
+        padding = i == IMAGE ? 0 : ui_padding(text, width);
+        ui_colour(colour, "%s%*s%s%*s", between, columns[i].right ? (int)padding : 0, "", text,
+                  columns[i].right ? 0 : (int)padding, "");
+        between = " ";
+    }
+    ui_out("\n");
 }
 
 static int print_text(const struct chr_vm_list *list, bool all)
 {
-    size_t shown = 0;
+    struct row *rows = calloc(list->count + 1, sizeof *rows);
+    struct row titles;
+    struct layout layout;
+    size_t count = 0;
 
-    for (size_t i = 0; i < list->count; i++) {
-        if (!list->items[i]->running && !all)
-            continue;
-        if (shown++ == 0)
-            ui_colour(BOLD, "%-16s %-10s %-5s %8s %8s  %-16s %s\n", "NAME", "STATUS", "ACCEL",
-                      "PID", "UP", "HTTP", "IMAGE");
-        print_vm(list->items[i]);
+    if (rows == NULL) {
+        ui_message("out of memory for the list");
+        return EXIT_FAILED;
     }
-    if (shown == 0)
+    for (size_t i = 0; i < list->count; i++)
+        if (list->items[i]->running || all)
+            rows[count++] = row_of(list->items[i]);
+    for (size_t i = 0; i < COLUMNS; i++)
+        (void)strcpy(titles.cells[i], columns[i].title);
+    layout = layout_of(rows, count);
+    if (count > 0)
+        print_row(&layout, &titles, BOLD);
+    else
         ui_message("no instance %s", all ? "is there" : "runs");
+    for (size_t i = 0; i < count; i++)
+        print_row(&layout, &rows[i], PLAIN);
+    free(rows);
     return EXIT_DONE;
 }
 

@@ -27,20 +27,20 @@ static void set(const char *name, const char *value)
     (void)setenv(name, value, 1);
 }
 
-/* CHR_SSH=127.0.0.1:9182, CHR_SSH_PORT=9182; for http and https the first is a URL. */
+/* CHR_SSH=127.0.0.1:9182, CHR_SSH_PORT=9182; where HTTP is, the first is a URL. */
 static void set_endpoint(const struct chr_vm *vm, const struct chr_endpoint *endpoint)
 {
     char name[CHR_FORWARD_NAME_SIZE + 16];
     char value[128];
-    bool url = strcmp(endpoint->name, "http") == 0 || strcmp(endpoint->name, "https") == 0;
+    const char *scheme = vm_scheme(endpoint);
 
     if (endpoint->name[0] == '\0')
         return;
     (void)snprintf(name, sizeof name, "CHR_%s", endpoint->name);
     for (char *p = name; *p != '\0'; p++)
         *p = isalnum((unsigned char)*p) ? (char)toupper((unsigned char)*p) : '_';
-    (void)snprintf(value, sizeof value, "%s%s%.60s:%u", url ? endpoint->name : "",
-                   url ? "://" : "", vm_address(vm), endpoint->port);
+    (void)snprintf(value, sizeof value, "%s%s%.60s:%u", scheme != NULL ? scheme : "",
+                   scheme != NULL ? "://" : "", vm_address(vm), endpoint->port);
     set(name, value);
     (void)strcat(name, "_PORT");
     (void)snprintf(value, sizeof value, "%u", endpoint->port);

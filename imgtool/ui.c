@@ -83,15 +83,15 @@ static unsigned utf8_length(const unsigned char *p)
     return length;
 }
 
-/* Shown as \xNN: C0 and DEL, in UTF-8 the C1 controls (C2 80 to C2 9F), which terminals
- * obey too, and bytes that are no UTF-8. */
-static void put_safely(FILE *to, const char *text)
+/* Shown as \xNN: C0 but for what is KEPT, and DEL, in UTF-8 the C1 controls (C2 80 to C2 9F),
+ * which terminals obey too, and bytes that are no UTF-8. */
+static void put_escaped(FILE *to, const char *text, const char *kept)
 {
     const unsigned char *p = (const unsigned char *)text;
 
     while (*p != '\0') {
         unsigned length = utf8_length(p);
-        bool control = (*p < 0x20 && *p != '\n') || *p == 0x7F || (*p == 0xC2 && p[1] < 0xA0);
+        bool control = (*p < 0x20 && strchr(kept, *p) == NULL) || *p == 0x7F || (*p == 0xC2 && p[1] < 0xA0);
 
         if (length == 0 || control) {
             (void)fprintf(to, "\\x%02x", *p++);
@@ -100,6 +100,11 @@ static void put_safely(FILE *to, const char *text)
         (void)fwrite(p, 1, length, to);
         p += length;
     }
+}
+
+static void put_safely(FILE *to, const char *text)
+{
+    put_escaped(to, text, "\n");
 }
 
 static void say(const char *prefix, const char *format, va_list args)
@@ -157,13 +162,44 @@ void ui_colour(enum colour colour, const char *format, ...)
         (void)fputs("\033[0m", stdout);
 }
 
-unsigned ui_padding(const char *text, unsigned width)
+unsigned ui_characters(const char *text)
 {
     unsigned characters = 0;
 
     for (; *text != '\0'; text++)
         characters += (*text & 0xC0) != 0x80; /* UTF-8's continuation bytes take no room */
+    return characters;
+}
+
+unsigned ui_padding(const char *text, unsigned width)
+{
+    unsigned characters = ui_characters(text);
+
     return characters < width ? width - characters : 0;
+}
+
+/* Where the character of that number begins, or the end. */
+static const char *character(const char *text, unsigned number)
+{
+    while (*text != '\0' && number > 0) {
+        text++;
+        number -= (*text & 0xC0) != 0x80;
+    }
+    return text;
+}
+
+/* A path's end says more than its beginning. */
+void ui_shorten(const char *text, unsigned width, char *out, size_t size)
+{
+    const char *mark = ui.utf8 ? "\xe2\x80\xa6" : "..";
+    unsigned characters = ui_characters(text);
+    unsigned left = width - ui_characters(mark);
+
+    if (characters <= width)
+        (void)snprintf(out, size, "%s", text);
+    else
+        (void)snprintf(out, size, "%.*s%s%s", (int)(character(text, left / 3) - text), text, mark,
+                       character(text, characters - (left - left / 3)));
 }
 
 void ui_wrapped(unsigned indent, const char *text)
@@ -208,12 +244,19 @@ void ui_lint_messages(const struct chr_lint_report *report)
 
 void ui_name(const char *name)
 {
-    while (*name != '\0') {
-        size_t length = strcspn(name, "\n");
+    put_escaped(stdout, name, "");
+}
 
-        ui_out("%.*s%s", (int)length, name, name[length] == '\n' ? "\\x0a" : "");
-        name += length + (name[length] == '\n');
-    }
+void ui_escape(const char *text, char *out, size_t size)
+{
+    FILE *to = fmemopen(out, size, "w");
+
+    out[0] = '\0';
+    if (to == NULL)
+        return;
+    put_escaped(to, text, "");
+    (void)fclose(to);
+    out[size - 1] = '\0';
 }
 
 const char *ui_severity(enum chr_severity severity)

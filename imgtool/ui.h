@@ -6,6 +6,7 @@
 #define CHRIMG_IMGTOOL_UI_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "chrimg.h"
@@ -24,6 +25,15 @@ void ui_hint(const char *format, ...) __attribute__((format(printf, 1, 2)));
  */
 void ui_out(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void ui_colour(enum colour colour, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* TEXT with its control characters as \xNN, newlines too, into OUT. */
+void ui_escape(const char *text, char *out, size_t size);
+
+/* How many characters TEXT has on a terminal. */
+unsigned ui_characters(const char *text);
+
+/* TEXT in at most WIDTH characters, the middle left out where it is longer; for paths. */
+void ui_shorten(const char *text, unsigned width, char *out, size_t size);
 
 /* How many blanks fill TEXT up to WIDTH characters; 0 when it is longer. */
 unsigned ui_padding(const char *text, unsigned width);

@@ -41,19 +41,30 @@ const char *vm_address(const struct chr_vm *vm)
     return strcmp(vm->address, "0.0.0.0") == 0 ? "127.0.0.1" : vm->address;
 }
 
-static const char *scheme(const char *name)
+const char *vm_scheme(const struct chr_endpoint *endpoint)
 {
-    return strcmp(name, "http") == 0 || strcmp(name, "https") == 0 ? name : NULL;
+    const char *name = endpoint->name;
+
+    if (endpoint->udp)
+        return NULL;
+    if (strcmp(name, "http") == 0 || strcmp(name, "https") == 0)
+        return name;
+    return endpoint->guest_port == 80 ? "http" : endpoint->guest_port == 443 ? "https" : NULL;
 }
 
+/* A router has a user admin, and its ssh is at port 22 until somebody moves it. */
 static void endpoint_text(const struct chr_vm *vm, const struct chr_endpoint *endpoint,
                           char text[128])
 {
-    const char *prefix = scheme(endpoint->name);
+    const char *scheme = vm_scheme(endpoint);
 
-    (void)snprintf(text, 128, "%s%s%.60s:%u%s", prefix != NULL ? prefix : "",
-                   prefix != NULL ? "://" : "", vm_address(vm), endpoint->port,
-                   endpoint->udp ? " (UDP)" : "");
+    if (scheme != NULL)
+        (void)snprintf(text, 128, "%s://%.60s:%u", scheme, vm_address(vm), endpoint->port);
+    else if (endpoint->guest_port == 22 && !endpoint->udp)
+        (void)snprintf(text, 128, "ssh -p %u admin@%.60s", endpoint->port, vm_address(vm));
+    else
+        (void)snprintf(text, 128, "%.60s:%u%s", vm_address(vm), endpoint->port,
+                       endpoint->udp ? " (UDP)" : "");
 }
 
 void vm_print_endpoints(const struct chr_vm *vm)
@@ -106,6 +117,8 @@ static int print_json(const struct chr_boot_report *report)
         (void)json_object_set_new(value, "fell_back", json_boolean(report->fell_back));
         (void)json_object_set_new(value, "start_ms", json_integer(report->start_ms));
         (void)json_object_set_new(value, "ready_ms", json_integer(report->ready_ms));
+        (void)json_object_set_new(value, "waited_ms",
+                                  report->waited ? json_integer(report->total_ms) : json_null());
     }
     return json_print(value);
 }
@@ -118,7 +131,7 @@ int vm_print_started(const struct chr_boot_report *report, bool json)
     if (json)
         return print_json(report);
     ui_out("%s is %s after %.1f s: %s, %s, %s\n", vm->name, report->waited ? "up" : "started",
-           (double)(report->start_ms + report->ready_ms) / 1000, vm->arch, vm->firmware, vm->accel);
+           (double)report->total_ms / 1000, vm->arch, vm->firmware, vm->accel);
     vm_print_endpoints(vm);
     return EXIT_DONE;
 }

@@ -12,7 +12,10 @@ struct chr_vm_watch vm_watch(void);
 /* The exit code of an error, and after a signal 128 + its number; the error is printed. */
 int vm_error(const struct chr_error *err);
 
-/* "  http     http://127.0.0.1:9180", a line each. */
+/* "http" or "https" where ENDPOINT has such a name, or leads to that port of the router; else NULL. */
+const char *vm_scheme(const struct chr_endpoint *endpoint);
+
+/* "  http     http://127.0.0.1:9180", a line each: what one would paste. */
 void vm_print_endpoints(const struct chr_vm *vm);
 
 /* The host's address to connect to: that of the endpoints, or for 0.0.0.0 this host. */

@@ -281,6 +281,7 @@ make_reports_of_machines() {
         report 'boot and restart' restart restart --now docs || status=1
     report stop now stop --now docs &&
         report ps off ps -a &&
+        report wait off wait docs &&
         report stop off stop --forget docs && rm raw.img && return "$status"
 }
 
@@ -461,9 +462,10 @@ check "README: what to install for building is in install-deps" sh -c '
 without_host() {
     sed -E 's/\([0-9.]+ [KM]iB on disk\)/(... on disk)/
             s/[0-9.]+ [KM]iB on disk$/... on disk/
-            /^chrimg: (emulated: |KVM does not run guests)/d
+            /^chrimg: (emulated[:,] |KVM does not run guests)/d
             s/ up after [0-9.]+ s: (.*) [a-z]+$/ up after TIME: \1 ACCEL/
             s/127.0.0.1:[0-9]+/127.0.0.1:PORT/
+            s/ssh -p [0-9]+/ssh -p PORT/
             s/before-apply-[0-9]{8}-[0-9]{6}/before-apply-TIME/
             s/[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}( .*-) +[0-9.]+ [KM]iB$/DATE\1 SIZE/'
 }

@@ -68,10 +68,31 @@ foreground_ends_by_signal() {
     kill -TERM "$(pgrep -f "^$CHRIMG boot plain.img -i")" && close_terminal && nothing_is_left front
 }
 
+# ---- tables ----
+
+# `chrimg ps` on a terminal that is WIDTH wide: no line is longer, so none wraps.
+ps_fits() { # WIDTH PATTERN UNWANTED
+    local lines
+    rm -f ended
+    on_terminal new-session -d -s test -x "$1" -y 10 "LC_ALL=C.UTF-8 $CHRIMG ps; touch ended; sleep 600"
+    until [[ -e ended ]]; do sleep 0.1; done
+    lines=$(on_terminal capture-pane -p -t test | sed '/^ *$/d')
+    on_terminal kill-server
+    rm -f "$WORK/tmux"
+    echo "$lines"
+    [[ $(wc -l <<<"$lines") == 2 ]] && grep -qE "$2" <<<"$lines" && ! grep -qE "$3" <<<"$lines"
+}
+
+ps_is_whole_in_a_pipe() { "$CHRIMG" ps | grep -qE "^talk +running +[a-z]+ +[0-9]+ .* $WORK/plain.img\$"; }
+
 # ---- tests ----
 
 check 'an image can be made' make_images
 check 'it boots, to be talked to' "$CHRIMG" boot plain.img --name talk --timeout "$patience"
+check 'ps in a pipe shows all of it' ps_is_whole_in_a_pipe
+check 'ps on a wide terminal, too' ps_fits 200 "^NAME +STATUS +ACCEL +PID +UP +HTTP +IMAGE.*$WORK/plain.img\$|^talk .* $WORK/plain.img\$" '…'
+check 'ps on 80 columns shortens the path' ps_fits 80 '^talk .* 127.0.0.1:[0-9]+ /[^ ]*…[^ ]*plain.img$' "$WORK"
+check 'ps on 40 columns leaves columns out' ps_fits 40 '^talk +running +127.0.0.1:[0-9]+$' 'ACCEL|PID|UP|IMAGE'
 check 'console on a terminal: attached, answered, detached' console_attaches
 check 'console: a signal restores the terminal' console_ends_by_signal
 check 'console: so does the end of the machine' console_ends_with_the_machine

@@ -57,7 +57,13 @@ listens_on() { # PORT
 forwards_lead_inside() {
     local web=$1 range=$2
     boot plain.img --name ports --forward "web=$web:80" --forward "$range-$((range + 1)):22-23" \
-        --forward "$((range + 2)):69/udp" || return
+        --forward "$((range + 2)):69/udp" --forward panel=0:443 >said || return
+    cat said
+    # What one would paste, by where it leads.
+    grep -qE "^  web +http://127\.0\.0\.1:$web\$" said && grep -qE '^  panel +https://127\.0\.0\.1:[0-9]+$' said &&
+        grep -qE "^  ssh +ssh -p $range admin@127\.0\.0\.1\$" said &&
+        grep -qE "^  69 +127\.0\.0\.1:$((range + 2)) \(UDP\)\$" said &&
+        "$CHRIMG" ps | grep -qE "^ports .* 127\.0\.0\.1:$web " || return
     [[ $(curl -s -m 20 -o /dev/null -w '%{http_code}' "http://127.0.0.1:$web/") == 200 ]] || return
     exec 3<>"/dev/tcp/127.0.0.1/$range" && read -r -t 30 -u 3 banner
     exec 3>&-

@@ -56,6 +56,7 @@ boots() {
 }
 check "boot returns when HTTP answers" boots
 check_equal "its report names the instance" "$(jq -r .name boot.json)" router
+check "and says how long it took in all" jq -e '.waited_ms >= .start_ms + .ready_ms' boot.json
 check_equal "QEMU is no child of anybody's here" "$(ps -o ppid= -p "$(jq .pid boot.json)" | tr -d ' ')" 1
 check "it survives SIGHUP's usual victim: its session is its own" \
     sh -c '[ "$(ps -o sid= -p "$1" | tr -d " ")" != "$(ps -o sid= -p "$$" | tr -d " ")" ]' - "$(jq .pid boot.json)"
@@ -174,6 +175,8 @@ wait "$waiting"
 check_equal "wait has heard of it" $? 0
 check "the disk is sound" qemu-img check -q router.qcow2
 check "nothing is left but its state" nothing_is_left router
+waits() { "$CHRIMG" wait --json router >waited && cat waited && jq -e '.name == "router" and .waited_ms == 0' waited; }
+check "wait of what is off is over at once" waits
 check_exit "stop of what is off says so" 0 'was off already' "$CHRIMG" stop router
 check_exit "ps -a knows it" 0 '^router +off ' "$CHRIMG" ps -a
 check_exit "stop --forget removes the rest" 0 'is forgotten' "$CHRIMG" stop --forget router
