@@ -105,6 +105,8 @@ check_exit 'a runtime folder that cannot be' 1 'hint: set XDG_RUNTIME_DIR to a f
 mkdir open && mkdir -m 755 open/chrimg
 check_exit 'a state folder that others may read' 1 'hint: it must be yours, with mode 0700; or set XDG_STATE_HOME' \
     env XDG_STATE_HOME="$WORK/open" "$CHRIMG" boot stock.img
+check_exit 'a state folder that is none: ps says so' 1 'hint: set XDG_STATE_HOME to a folder' \
+    env XDG_STATE_HOME="$WORK/file" "$CHRIMG" ps
 rm -rf open s
 check_equal 'nothing is left behind' "$(ls r s 2>/dev/null)" 'r:'
 

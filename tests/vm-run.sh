@@ -161,6 +161,7 @@ check_exit "no machine, no memory" 1 'no memory to keep' "$CHRIMG" snapshot -c m
 waiting=$!
 # It has the old machine, and not the one that restart makes, in its hands.
 until find "/proc/$waiting/fd" -lname '*pidfd*' 2>/dev/null | grep -q . || ! kill -0 "$waiting"; do sleep 0.05; done
+check_exit "wait has an end, and says what ends the machine" 1 'router still runs after 1\.[0-9] s' "$CHRIMG" wait --timeout 1 router
 # Also after the snapshot's own start, which does not wait.
 check_exit "restart waits until it answers" 0 '^router is up' "$CHRIMG" restart --now
 check_exit "and not a moment less" 0 'standin: root is on' "$CHRIMG" logs router

@@ -13,8 +13,9 @@
 #define LOG_TAIL 4096
 /*
  * How long a machine that nothing is waited for must have run under KVM or HVF before that
- * counts as working, where its firmware says nothing.  SeaBIOS speaks after 0.2 s, EDK2 after
- * one to two; an accelerator that fails does so before, at the firmware's first instructions.
+ * counts as working.  A firmware that speaks before is proof enough; but it need not speak, so
+ * this ends.  KVM that does not run guests ends in internal-error at the firmware's first
+ * instructions, well within that.
  */
 #define SETTLE_MS 3000
 

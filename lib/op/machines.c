@@ -395,8 +395,11 @@ int chr_vm_wait(const char *name, unsigned timeout, int cancel_fd, int64_t *wait
     if (boot_find(name, name != NULL, &instance, &record, err) < 0)
         return -1;
     runs = vm_record_process(&record, &process);
-    if (runs && !wait_or_cancel(&process, deadline, cancel_fd))
-        return err_set(err, CHR_E_BUSY, "%s still runs", record.name);
+    if (runs && !wait_or_cancel(&process, deadline, cancel_fd)) {
+        (void)err_set(err, CHR_E_BUSY, "%s still runs after %.1f s", record.name,
+                      (double)(clock_ms() - begin) / 1000);
+        return err_hint(err, "chrimg stop %s ends it", record.name);
+    }
     if (waited_ms != NULL)
         *waited_ms = runs ? clock_ms() - begin : 0;
     /* Sockets and temporary disks go now, and not at somebody's next `ps`. */

@@ -314,8 +314,13 @@ int vm_instance_names(const struct vm_host *host, char ***names, size_t *count,
 
     *names = NULL;
     *count = 0;
-    if (folder == NULL)
-        return errno == ENOENT ? 0 : err_errno(err, errno, "cannot read %s", host->state_folder);
+    if (folder == NULL && errno == ENOENT)
+        return 0;
+    if (folder == NULL) {
+        (void)err_errno(err, errno, "cannot read %s", host->state_folder);
+        vm_instance_hint("XDG_STATE_HOME", err);
+        return -1;
+    }
     while (result == 0 && (entry = readdir(folder)) != NULL)
         if (vm_name_check(entry->d_name, &ignored) == 0)
             result = add_name(names, count, &capacity, entry->d_name, err);

@@ -334,8 +334,11 @@ static int read_written(const struct vm_instance *instance, struct vm_record *re
         (void)err_set(err, CHR_E_MISSING, "there is no instance %s", instance->name);
         return err_hint(err, "chrimg ps -a lists them");
     }
-    if (fd < 0 || fstat(fd, &info) < 0)
-        return err_errno(err, errno, "cannot read %s", path);
+    if (fd < 0 || fstat(fd, &info) < 0) {
+        (void)err_errno(err, errno, "cannot read %s", path);
+        vm_instance_hint("XDG_STATE_HOME", err);
+        return -1;
+    }
     if (info.st_size > (off_t)RECORD_MAX)
         return err_set(err, CHR_E_DAMAGED, "%s is too long for a record", path);
     root = json_loadfd(fd, 0, NULL);
