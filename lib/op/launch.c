@@ -1,4 +1,5 @@
 /* Starting a machine and waiting for it, by its record. */
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -236,13 +237,13 @@ static bool accel_failed(const struct boot_start *start, const struct boot_resul
 }
 
 /* Written down for the next boot, which finds out again where that fails. */
-static void remember_kvm(void)
+static void remember_kvm(bool runs)
 {
     AUTO_VM_HOST struct vm_host *host = NULL;
     struct chr_error ignored;
 
     if (boot_folders(&host, &ignored) == 0)
-        (void)vm_host_kvm_failed(host, &ignored);
+        (void)vm_host_kvm_seen(host, runs, &ignored);
 }
 
 static int launch_on_tcg(const struct boot_start *start, struct chr_error *err)
@@ -285,7 +286,7 @@ int boot_fall_back(const struct boot_start *start, enum chr_ready ready,
         return -1;
     /* It may have been something else, as long as TCG does no better. */
     if (is_kvm && result->outcome != VM_DIED)
-        remember_kvm();
+        remember_kvm(false);
     return 0;
 }
 
@@ -294,7 +295,12 @@ int boot_await(const struct boot_start *start, enum chr_ready ready,
 {
     if (await(start, ready, watch, result, err) < 0)
         return -1;
-    return accel_failed(start, result) ? boot_fall_back(start, ready, watch, result, err) : 0;
+    if (accel_failed(start, result))
+        return boot_fall_back(start, ready, watch, result, err);
+    if (result->outcome == VM_READY && ready != CHR_READY_NONE &&
+        strcmp(start->record->accel, "kvm") == 0)
+        remember_kvm(true);
+    return 0;
 }
 
 /* ---- failure ---- */
@@ -316,20 +322,36 @@ static void end_and_tidy(const struct boot_start *start, enum vm_outcome outcome
         (void)boot_tidy(start->instance, start->record, false, &ignored);
 }
 
-/* Behind the hint that is there: where to look next. */
-static void point_at_machine(const struct vm_record *record, struct chr_error *err)
+static void add_hint(struct chr_error *err, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Behind the hint that is there. */
+static void add_hint(struct chr_error *err, const char *format, ...)
 {
     size_t length = strlen(err->hint);
-    const char *between = length > 0 ? "; " : "";
+    va_list args;
 
+    if (length > 0)
+        length += (size_t)snprintf(err->hint + length, sizeof err->hint - length, "; ");
+    if (length >= sizeof err->hint)
+        return;
+    va_start(args, format);
+    (void)vsnprintf(err->hint + length, sizeof err->hint - length, format, args);
+    va_end(args);
+}
+
+/* Where to look next, when time is up. */
+static void point_at_machine(const struct vm_record *record, struct chr_error *err)
+{
+    if (record->fallback != NULL)
+        add_hint(err, "--accel tcg does without %s",
+                 strcmp(record->accel, "hvf") == 0 ? "HVF" : "KVM");
     if (record->remove)
-        (void)snprintf(err->hint + length, sizeof err->hint - length,
-                       "%snothing of it is kept; chrimg boot without --rm and --throwaway lets it go "
-                       "on, for chrimg logs and chrimg console", between);
+        add_hint(err, "nothing of it is kept; chrimg boot without --rm and --throwaway lets it go "
+                      "on, for chrimg logs and chrimg console");
     else
-        (void)snprintf(err->hint + length, sizeof err->hint - length,
-                       "%sit still runs: chrimg logs %s, chrimg console %s, chrimg stop %s", between,
-                       record->name, record->name, record->name);
+        add_hint(err, "it still runs: chrimg logs %s, chrimg console %s, chrimg stop %s",
+                 record->name, record->name, record->name);
 }
 
 int boot_give_up(const struct boot_start *start, const struct boot_result *result,

@@ -19,11 +19,11 @@ void vm_host_free(struct vm_host *host);
 int vm_host_folders(struct vm_host *host, struct chr_error *err);
 
 /*
- * Remember until the host's next boot that KVM opens but does not run guests;
- * the next probe says kvm_broken.  Failure to remember is an error that callers
- * may well ignore.
+ * Remember until the host's next boot whether KVM RUNS guests; the next probe says
+ * kvm_runs or kvm_broken.  Nothing is written where that is known.  Failure to
+ * remember is an error that callers may well ignore.
  */
-int vm_host_kvm_failed(const struct vm_host *host, struct chr_error *err);
+int vm_host_kvm_seen(const struct vm_host *host, bool runs, struct chr_error *err);
 
 /* What tells this host from others: its machine id, or its name; "" where it has neither. */
 void vm_host_identity(char *identity, size_t size);

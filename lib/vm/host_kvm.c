@@ -37,26 +37,6 @@ static bool make_mark(const struct vm_host *host, bool runs, char mark[MARK_SIZE
     return true;
 }
 
-static int remember(const struct vm_host *host, bool runs, struct chr_error *err)
-{
-    char path[VM_PATH_SIZE + 16];
-    char mark[MARK_SIZE];
-
-    if (!make_mark(host, runs, mark, path))
-        return err_set(err, CHR_E_UNSUPPORTED, "nothing tells one boot of this host from the next");
-    if (host_make_folder(host->cache_folder, err) < 0)
-        return -1;
-    return host_write_file(path, mark, strlen(mark), err);
-}
-
-int vm_host_kvm_failed(const struct vm_host *host, struct chr_error *err)
-{
-    return remember(host, false, err);
-}
-
-/* ---- looking ---- */
-
-#ifdef __linux__
 static bool is_remembered(const struct vm_host *host, bool runs)
 {
     char path[VM_PATH_SIZE + 16];
@@ -69,6 +49,23 @@ static bool is_remembered(const struct vm_host *host, bool runs)
     return strcmp(line, mark) == 0;
 }
 
+int vm_host_kvm_seen(const struct vm_host *host, bool runs, struct chr_error *err)
+{
+    char path[VM_PATH_SIZE + 16];
+    char mark[MARK_SIZE];
+
+    if (!make_mark(host, runs, mark, path))
+        return err_set(err, CHR_E_UNSUPPORTED, "nothing tells one boot of this host from the next");
+    if (is_remembered(host, runs))
+        return 0;
+    if (host_make_folder(host->cache_folder, err) < 0)
+        return -1;
+    return host_write_file(path, mark, strlen(mark), err);
+}
+
+/* ---- looking ---- */
+
+#ifdef __linux__
 static void explain(struct vm_host *host, int number)
 {
     if (number == ENOENT || number == ENODEV || number == ENXIO) {
@@ -94,7 +91,7 @@ static void try_out(struct vm_host *host, int fd)
     host->kvm_runs = verdict == KVM_RUNS;
     host->kvm_broken = verdict == KVM_DOES_NOT_RUN;
     if (verdict != KVM_UNTRIED)
-        (void)remember(host, host->kvm_runs, &ignored);
+        (void)vm_host_kvm_seen(host, host->kvm_runs, &ignored);
 }
 
 void host_probe_kvm(struct vm_host *host)

@@ -267,7 +267,7 @@ static void test_kvm_is_remembered(void **state)
     (void)state;
     assert_false(host->kvm_runs && host->kvm_broken);
     assert_int_equal(stat(mark, &stat_) == 0, tried);
-    assert_done(vm_host_kvm_failed(host, &err), &err);
+    assert_done(vm_host_kvm_seen(host, false, &err), &err);
     assert_int_equal(stat("no/such/folder/yet/chrimg", &stat_), 0);
     assert_int_equal(stat_.st_mode & 0777, 0700);
     vm_host_free(host);
@@ -278,6 +278,11 @@ static void test_kvm_is_remembered(void **state)
     write_file(mark, "another boot broken\n", 20);
     host = probe(&options, "x86_64");
     assert_int_equal(host->kvm_broken, broken);
+    assert_done(vm_host_kvm_seen(host, true, &err), &err);
+    vm_host_free(host);
+    host = probe(&options, "x86_64");
+    assert_int_equal(host->kvm_runs, usable);
+    assert_false(host->kvm_broken);
     vm_host_free(host);
 }
 
