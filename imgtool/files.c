@@ -145,18 +145,26 @@ static void print_details(const struct chr_entry *entry)
            mode, entry->uid, entry->gid, entry->size, date);
 }
 
-/* Names are shown from the folder on that was asked for. */
+/* Names are shown from the folder on that was asked for; a file has its whole path. */
+static const char *shown_name(const struct chr_place *place, const struct chr_entry *entry)
+{
+    size_t length = strlen(place->path);
+
+    return length > 0 && strncmp(entry->path, place->path, length) == 0 &&
+                   entry->path[length] == '/'
+               ? entry->path + length + 1
+               : entry->path;
+}
+
 static void print_list(const struct chr_place *place, const struct chr_listing *listing,
                        bool details)
 {
-    size_t skip = strlen(place->path) + (place->path[0] != '\0');
-
     for (size_t i = 0; i < listing->count; i++) {
         const struct chr_entry *entry = &listing->entries[i];
 
         if (details)
             print_details(entry);
-        ui_name(strlen(entry->path) > skip ? entry->path + skip : entry->path);
+        ui_name(shown_name(place, entry));
         ui_out("%s\n", entry->kind == CHR_FILE_FOLDER ? "/" : "");
     }
 }

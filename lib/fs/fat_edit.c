@@ -14,6 +14,7 @@
 #include "fs/fat_encode.h"
 #include "fs/fat_file.h"
 #include "fs/fat_folder.h"
+#include "fs/fat_path.h"
 
 struct fat_edit {
     struct fat_table table;
@@ -107,6 +108,12 @@ static int find_existing(const struct fat_edit *edit, const char *path, struct p
     if (locate(edit, path, place, err) < 0)
         return -1;
     return place->there ? 0 : err_set(err, CHR_E_MISSING, "it is not there");
+}
+
+int fat_edit_own_path(const struct fat_edit *edit, const char *path, char out[FILE_PATH_MAX],
+                      struct chr_error *err)
+{
+    return fat_path_own(&edit->table, path, out, err);
 }
 
 /* ---- looking ---- */

@@ -19,6 +19,9 @@ struct fat_edit;
  * CHR_E_DAMAGED, nothing is mended. */
 int fat_edit_open(struct blk *device, struct fat_edit **out, struct chr_error *err);
 
+/* PATH as its files are called by now (fat_path.h). */
+int fat_edit_own_path(const struct fat_edit *edit, const char *path, char out[FILE_PATH_MAX],
+                      struct chr_error *err);
 int fat_edit_stat(struct fat_edit *edit, const char *path, struct edit_entry *out,
                   struct chr_error *err);
 int fat_edit_put(struct fat_edit *edit, const char *path, const struct edit_source *source,

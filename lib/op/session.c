@@ -225,8 +225,7 @@ static int verify_side(struct session *s, struct side *side, struct chr_error *e
     if ((side->contents == CHR_CONTENTS_EXT && ext_verify(side->window, err) < 0) ||
         side_read_all(side, &after, err) < 0)
         return blame(s, side, err);
-    return check_untouched(&side->before, &after, &side->touched,
-                           side->contents == CHR_CONTENTS_FAT, s->overlay,
+    return check_untouched(&side->before, &after, &side->touched, s->overlay,
                            side->partition->first_lba * GPT_SECTOR_SIZE, err);
 }
 

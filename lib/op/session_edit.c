@@ -36,6 +36,25 @@ int side_stat(struct session *s, struct side *side, const char *path, struct edi
     return begin_edit(side, err) < 0 ? -1 : stat_path(side, path, out, err);
 }
 
+/* PATH as its files are called: FAT knows them by other names, too. */
+static int own_path(const struct side *side, const char *path, char out[FILE_PATH_MAX],
+                    struct chr_error *err)
+{
+    if (side->fat != NULL)
+        return fat_edit_own_path(side->fat, path, out, err);
+    if (strlen(path) >= FILE_PATH_MAX)
+        return err_set(err, CHR_E_USAGE, "a path of more than %d bytes", FILE_PATH_MAX - 1);
+    (void)strcpy(out, path);
+    return 0;
+}
+
+static int touch(struct side *side, const char *path, struct chr_error *err)
+{
+    char own[FILE_PATH_MAX];
+
+    return own_path(side, path, own, err) < 0 ? -1 : touched_add(&side->touched, own, err);
+}
+
 /* ---- attributes ---- */
 
 static size_t folder_length(const char *path)
@@ -117,7 +136,7 @@ static int make_one_folder(struct session *s, struct side *side, const char *pat
                    : err_set(err, CHR_E_REFUSED, "/%s is there already, and no folder", path);
     if (err->code != CHR_E_MISSING ||
         side_attributes(s, side, path, FILE_FOLDER, &attributes, err) < 0 ||
-        touched_add(&side->touched, path, err) < 0)
+        touch(side, path, err) < 0)
         return -1;
     return side->fat != NULL ? fat_edit_make_folder(side->fat, path, &attributes, err)
                              : ext_edit_make_folder(side->ext, path, &attributes, err);
@@ -150,32 +169,47 @@ int side_make_folder(struct session *s, struct side *side, const char *path, str
 
 #define MAP_PATH "map"
 #define LOADER_FOLDER "EFI/BOOT/"
+#define KERNEL_FOLDER "boot/"
 
 /* PATH, or what is below it. */
 static bool covers(const char *path, const char *file)
 {
     size_t length = strlen(path);
 
-    return strncasecmp(path, file, length) == 0 && (file[length] == '\0' || file[length] == '/');
+    return strncmp(path, file, length) == 0 && (file[length] == '\0' || file[length] == '/');
 }
 
-/* The BIOS loader knows no file system: `map` lists the sectors of the kernel, and is itself
- * found by its sector. */
-static int check_not_mapped(const struct side *side, const char *path, struct chr_error *err)
+static bool is_below(const char *file, const char *folder)
+{
+    return strncasecmp(file, folder, strlen(folder)) == 0;
+}
+
+/*
+ * The BIOS loader knows no file system: `map` lists the sectors of the kernel, and is itself
+ * found by its sector.  On the one partition of a RouterOS 6 the kernel is in boot/, and
+ * nobody has said where its list is.
+ */
+static int check_not_mapped(const struct session *s, const struct side *side, const char *path,
+                            struct chr_error *err)
 {
     const struct file_tree *tree = &side->before;
+    bool has_map = file_tree_find(tree, MAP_PATH) != NULL;
+    char own[FILE_PATH_MAX];
 
-    if (!side->is_boot || file_tree_find(tree, MAP_PATH) == NULL)
+    if (side->partition != table_boot_partition(s->table))
         return 0;
+    if (own_path(side, path, own, err) < 0)
+        return -1;
     for (size_t i = 1; i < tree->count; i++) {
         const char *file = tree->nodes[i].path;
+        bool mapped = (has_map && (strcasecmp(file, MAP_PATH) == 0 ||
+                                   is_below(file, LOADER_FOLDER))) ||
+                      (!side->is_boot && is_below(file, KERNEL_FOLDER));
 
-        if (tree->nodes[i].kind != FILE_REGULAR || !covers(path, file) ||
-            (strcasecmp(file, MAP_PATH) != 0 &&
-             strncasecmp(file, LOADER_FOLDER, strlen(LOADER_FOLDER)) != 0))
+        if (tree->nodes[i].kind != FILE_REGULAR || !mapped || !covers(own, file))
             continue;
-        (void)err_set(err, CHR_E_REFUSED, "boot:/%s is found by its sectors when the image boots "
-                      "with BIOS, and must stay as it is", file);
+        (void)err_set(err, CHR_E_REFUSED, "%s/%s is found by its sectors when the image boots "
+                      "with BIOS, and must stay as it is", side->is_boot ? "boot:" : "", file);
         return err_hint(err, "new files can be put beside it");
     }
     return 0;
@@ -202,9 +236,9 @@ int side_put(struct session *s, struct side *side, const char *path,
 {
     int result;
 
-    if (begin_edit(side, err) < 0 || check_not_mapped(side, path, err) < 0 ||
+    if (begin_edit(side, err) < 0 || check_not_mapped(s, side, path, err) < 0 ||
         make_folders(s, side, path, folder_length(path), err) < 0 ||
-        touched_add(&side->touched, path, err) < 0)
+        touch(side, path, err) < 0)
         return -1;
     result = side->fat != NULL ? fat_edit_put(side->fat, path, source, attributes, err)
                                : ext_edit_put(side->ext, path, source, attributes, err);
@@ -214,9 +248,8 @@ int side_put(struct session *s, struct side *side, const char *path,
 int side_remove(struct session *s, struct side *side, const char *path, bool recursive,
                 struct chr_error *err)
 {
-    (void)s;
-    if (begin_edit(side, err) < 0 || check_not_mapped(side, path, err) < 0 ||
-        touched_add(&side->touched, path, err) < 0)
+    if (begin_edit(side, err) < 0 || check_not_mapped(s, side, path, err) < 0 ||
+        touch(side, path, err) < 0)
         return -1;
     return side->fat != NULL ? fat_edit_remove(side->fat, path, recursive, err)
                              : ext_edit_remove(side->ext, path, recursive, err);

@@ -1,10 +1,10 @@
 /* Reading files of a session. */
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "fs/ext.h"
 #include "fs/fat.h"
+#include "fs/fat_path.h"
 #include "op/session.h"
 
 int side_read_all(struct side *side, struct file_tree *tree, struct chr_error *err)
@@ -40,12 +40,11 @@ static int missing(const char *path, struct chr_error *err)
     return err_set(err, CHR_E_MISSING, "/%s: no such file or folder", path);
 }
 
-/* The index of PATH in TREE, as its file system compares names; 0 when it is not there. */
-static size_t index_of(const struct file_tree *tree, const char *path, bool any_case)
+/* The index of PATH in TREE; 0 when it is not there. */
+static size_t index_of(const struct file_tree *tree, const char *path)
 {
     for (size_t i = 1; i < tree->count; i++)
-        if ((any_case ? strcasecmp(tree->nodes[i].path, path)
-                      : strcmp(tree->nodes[i].path, path)) == 0)
+        if (strcmp(tree->nodes[i].path, path) == 0)
             return i;
     return 0;
 }
@@ -96,11 +95,13 @@ static int keep_below(struct file_tree *tree, size_t index, struct chr_error *er
 static int find_on_fat(struct side *side, const char *path, struct found *found,
                        struct chr_error *err)
 {
+    char own_path[FILE_PATH_MAX];
     size_t index;
 
-    if (side_read_all(side, &found->tree, err) < 0)
+    if (side_read_all(side, &found->tree, err) < 0 ||
+        fat_path_read(side->window, path, own_path, err) < 0)
         return -1;
-    index = index_of(&found->tree, path, true);
+    index = index_of(&found->tree, own_path);
     if (index == 0 && path[0] != '\0')
         return missing(path, err);
     if (found->tree.nodes[index].kind == FILE_FOLDER) {
@@ -147,7 +148,7 @@ static int find_on_ext(struct side *side, const char *path, bool recursive, stru
         return -1;
     if (ext_read_tree(ext, found->folder, false, &found->tree, err) < 0)
         return err->code == CHR_E_MISSING ? missing(path, err) : -1;
-    found->index = index_of(&found->tree, name, false);
+    found->index = index_of(&found->tree, name);
     if (found->index == 0)
         return missing(path, err);
     return found->tree.nodes[found->index].kind == FILE_FOLDER

@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/bytes.h"
 #include "block/overlay.h"
@@ -35,18 +34,15 @@ void touched_release(struct touched *touched)
 
 struct comparison {
     const struct touched *touched;
-    bool any_case;
     struct file_run *kept; /* where untouched files lie, by place */
     size_t kept_count;
     size_t kept_capacity;
     struct chr_error *err;
 };
 
-static bool begins_with(const struct comparison *c, const char *path, const char *begin)
+static bool begins_with(const char *path, const char *begin)
 {
-    size_t length = strlen(begin);
-
-    return (c->any_case ? strncasecmp(path, begin, length) : strncmp(path, begin, length)) == 0;
+    return strncmp(path, begin, strlen(begin)) == 0;
 }
 
 static bool is_touched(const struct comparison *c, const char *path)
@@ -54,7 +50,7 @@ static bool is_touched(const struct comparison *c, const char *path)
     for (size_t i = 0; i < c->touched->count; i++) {
         const char *begin = c->touched->paths[i];
 
-        if (begins_with(c, path, begin) &&
+        if (begins_with(path, begin) &&
             (path[strlen(begin)] == '\0' || path[strlen(begin)] == '/'))
             return true;
     }
@@ -69,7 +65,7 @@ static bool holds_touched(const struct comparison *c, const char *path)
     for (size_t i = 0; i < c->touched->count; i++) {
         const char *below = c->touched->paths[i];
 
-        if (length == 0 || (begins_with(c, below, path) && below[length] == '/'))
+        if (length == 0 || (begins_with(below, path) && below[length] == '/'))
             return true;
     }
     return false;
@@ -193,10 +189,10 @@ static int check_sectors(struct comparison *c, struct blk *overlay, uint64_t sta
 }
 
 int check_untouched(const struct file_tree *before, const struct file_tree *after,
-                    const struct touched *touched, bool any_case, struct blk *overlay,
+                    const struct touched *touched, struct blk *overlay,
                     uint64_t start, struct chr_error *err)
 {
-    struct comparison c = {.touched = touched, .any_case = any_case, .err = err};
+    struct comparison c = {.touched = touched, .err = err};
     int result = compare_trees(&c, before, after);
 
     if (result == 0)

@@ -7,7 +7,7 @@
 
 #include "fs/tree.h"
 
-/* Paths that a change was asked for; what lies below a path is touched, too. */
+/* Paths that a change was asked for, as the files are called; what lies below is touched, too. */
 struct touched {
     char **paths;
     size_t count;
@@ -20,11 +20,10 @@ void touched_release(struct touched *touched);
 /*
  * Hold AFTER against BEFORE, both trees of one partition that begins at byte START of
  * the disk, and the changed sectors of OVERLAY (of that disk) against the places of
- * untouched files.  ANY_CASE: names are compared as FAT does.  CHR_E_INTERNAL says what
- * should not have changed.
+ * untouched files.  CHR_E_INTERNAL says what should not have changed.
  */
 int check_untouched(const struct file_tree *before, const struct file_tree *after,
-                    const struct touched *touched, bool any_case, struct blk *overlay,
+                    const struct touched *touched, struct blk *overlay,
                     uint64_t start, struct chr_error *err);
 
 #endif

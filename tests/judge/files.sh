@@ -59,6 +59,34 @@ check_exit "ls -l" 0 '^-rw-r--r-- +0 +0 +2 2025-01-01 00:00:00 autorun.scr$' "$C
 check_equal "slashes make no difference" "$("$CHRIMG" ls a.img://var/./pdb//)" system/
 check_equal "FAT's names in any case" "$("$CHRIMG" ls f.img:boot:/efi/boot)" BOOTX64.EFI
 
+# FAT knows a file by its long name and by its alias, in any case of letters.
+echo one >one
+echo two >two
+cp --sparse=always f.img names.img
+"$CHRIMG" cp one "names.img:boot:/Übersicht der Regeln.rsc" >/dev/null
+"$CHRIMG" cp one names.img:boot:/Ordnung/x >/dev/null
+for name in "übersicht DER regeln.RSC" "_BERSI~1.RSC"; do
+    check_equal "cat of $name" "$("$CHRIMG" cat "names.img:boot:/$name")" one
+    check_equal "ls of $name" "$("$CHRIMG" ls "names.img:boot:/$name")" "Übersicht der Regeln.rsc"
+    check "replaced as $name" "$CHRIMG" cp -f two "names.img:boot:/$name"
+    check_equal "which it is" "$("$CHRIMG" cat "names.img:boot:/Übersicht der Regeln.rsc")" two
+    check "removed as $name" "$CHRIMG" rm "names.img:boot:/$name"
+    check_exit "it is gone" 1 'no such file' "$CHRIMG" cat "names.img:boot:/Übersicht der Regeln.rsc"
+    "$CHRIMG" cp one "names.img:boot:/Übersicht der Regeln.rsc" >/dev/null
+done
+check "into a folder in another case" "$CHRIMG" cp two names.img:boot:/ORDNUNG/y
+check_equal "which is the same folder" "$("$CHRIMG" ls names.img:boot:/ordnung)" $'x\ny'
+check_exit "the loader's own sectors by its alias" 1 'found by its sectors' \
+    "$CHRIMG" rm names.img:boot:/efi/boot/bootx64.efi
+partition names.img 1 names.part
+check "fsck.fat" fsck.fat -n names.part
+rm names.img names.part
+# On ext, case makes another file.
+cp --sparse=always a.img case.img
+check "a MAP beside the map" "$CHRIMG" cp one case.img:boot:/MAP
+check_exit "the map itself" 1 'found by its sectors' "$CHRIMG" rm case.img:boot:/map
+rm case.img
+
 debugfs -R 'cat /var/pdb/system/image' root.part 2>/dev/null >wanted
 "$CHRIMG" cat a.img:/var/pdb/system/image >got
 check "cat of 20 MB" cmp wanted got

@@ -275,6 +275,12 @@ refused "a folder with a link in it" 1 'symbolic link' old.img --file linked
 refused "a boot partition without file system" 1 'no file system' kernel.img --boot site.rsc:/x
 "$MKCHR" v6 six.img
 refused "a boot partition that is the root" 1 'one partition only' six.img --boot site.rsc:/x
+refused "the kernel of RouterOS 6, on its one partition" 1 '/boot/kernel is found by its sectors' \
+    --replace six.img --put site.rsc:/boot/kernel
+check_exit "nor is it removed with its folder" 1 'found by its sectors' "$CHRIMG" rm -r six.img:/boot
+"$MKCHR" 7.20 seven.img
+"$CHRIMG" cp site.rsc seven.img:/boot/kernel >/dev/null
+check "a root of its own has no such files" "$CHRIMG" rm seven.img:/boot/kernel
 
 # ---- dry runs, JSON, rendering ----
 
