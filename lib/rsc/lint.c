@@ -10,6 +10,7 @@
 #include "rsc/lockout.h"
 #include "rsc/position.h"
 #include "rsc/statement.h"
+#include "rsc/text.h"
 
 struct lint {
     const struct rsc_script *script;
@@ -84,10 +85,25 @@ static int lint_stray_close(struct lint *lint, const struct rsc_unit *unit,
                       open->kind, position.line, position.column);
 }
 
+/* A byte order mark in code, in the middle of a line; in a string it is a character. */
+static int lint_bare(struct lint *lint, const struct rsc_unit *unit, struct chr_error *err)
+{
+    const char *text = lint->script->text.data;
+
+    if (text[unit->off] != RSC_BOM[0] || lint->section->end - unit->off < RSC_BOM_SIZE ||
+        memcmp(text + unit->off, RSC_BOM, RSC_BOM_SIZE) != 0)
+        return 0;
+    return rsc_remark(&lint->remarks, CHR_LINT_ERROR, "bom-inside", unit->off, err,
+                      "a byte order mark, which belongs at the start of a file: were files joined, "
+                      "and the one before ends without a newline?");
+}
+
 static int lint_unit(struct lint *lint, const struct rsc_unit *unit,
                      const struct rsc_scanner *before, size_t depth_after, struct chr_error *err)
 {
     switch (unit->kind) {
+    case RSC_BARE:
+        return lint_bare(lint, unit, err);
     case RSC_CONTINUATION:
     case RSC_STRAY_BACKSLASH:
         return lint_backslash(lint, unit, err);
@@ -144,21 +160,45 @@ static int lint_open(struct lint *lint, const struct rsc_scanner *scanner,
                       "perhaps its end is missing");
 }
 
-/* What was changed on the way in. */
-static int lint_changes(struct lint *lint, struct chr_error *err)
+/* Where the line of that number begins. */
+static size_t line_offset(const struct lint *lint, size_t number)
 {
     const struct rsc_section *section = lint->section;
     const char *text = lint->script->text.data;
     size_t off = section->begin;
 
-    if (section->bom && rsc_remark(&lint->remarks, CHR_LINT_NOTE, "bom", off, err,
-                                   "the byte order mark is left out") < 0)
+    for (size_t line = 1; line < number; line++)
+        off = (size_t)((const char *)memchr(text + off, '\n', section->end - off) + 1 - text);
+    return off;
+}
+
+/* Several files in one stream have a mark each. */
+static int lint_boms(struct lint *lint, struct chr_error *err)
+{
+    const struct rsc_section *section = lint->section;
+    size_t off = section->boms > 0 ? line_offset(lint, section->first_bom_line) : 0;
+
+    if (section->boms == 0)
+        return 0;
+    if (section->boms == 1)
+        return rsc_remark(&lint->remarks, CHR_LINT_NOTE, "bom", off, err,
+                          "the byte order mark is left out");
+    return rsc_remark(&lint->remarks, CHR_LINT_NOTE, "bom", off, err,
+                      "%zu byte order marks are left out, this is the first: files were joined",
+                      section->boms);
+}
+
+/* What was changed on the way in. */
+static int lint_changes(struct lint *lint, struct chr_error *err)
+{
+    const struct rsc_section *section = lint->section;
+
+    if (lint_boms(lint, err) < 0)
         return -1;
     if (section->crlf_lines == 0)
         return 0;
-    for (size_t line = 1; line < section->first_crlf_line; line++)
-        off = (size_t)((const char *)memchr(text + off, '\n', section->end - off) + 1 - text);
-    return rsc_remark(&lint->remarks, CHR_LINT_NOTE, "crlf", off, err,
+    return rsc_remark(&lint->remarks, CHR_LINT_NOTE, "crlf",
+                      line_offset(lint, section->first_crlf_line), err,
                       "%zu %s in CR LF; the router gets LF", section->crlf_lines,
                       section->crlf_lines == 1 ? "line ends" : "lines end");
 }

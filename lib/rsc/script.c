@@ -20,8 +20,15 @@ int rsc_read_source(const char *name, struct secret *out, unsigned *flags,
     AUTO_CLOSE int opened = is_stdin ? -1 : open(name, O_RDONLY | O_CLOEXEC);
     struct stat status;
 
+    if (name[0] == '\0')
+        return err_set(err, CHR_E_USAGE, "the name of a script is empty");
     if (!is_stdin && opened < 0)
         return err_errno(err, errno, "cannot open %s", name);
+    if (fstat(is_stdin ? STDIN_FILENO : opened, &status) == 0 && S_ISDIR(status.st_mode)) {
+        (void)err_set(err, CHR_E_USAGE, "%s is a folder, not a script",
+                      is_stdin ? "standard input" : name);
+        return err_hint(err, "name the scripts that are in it, in their order");
+    }
     *flags = is_stdin || fstat(opened, &status) < 0 || !S_ISREG(status.st_mode) ? RSC_HIDDEN : 0;
     return secret_read(out, is_stdin ? STDIN_FILENO : opened, RSC_SIZE_MAX,
                        is_stdin ? "standard input" : name, err);
@@ -80,7 +87,8 @@ static int add_text(struct rsc_script *script, struct rsc_section *section, cons
     section->begin = script->text.len;
     if (rsc_text_normalise(text, len, &clean, &changes, err) < 0)
         return -1;
-    section->bom = changes.bom;
+    section->boms = changes.boms;
+    section->first_bom_line = changes.first_bom_line;
     section->crlf_lines = changes.crlf_lines;
     section->first_crlf_line = changes.first_crlf_line;
     source.text = clean.data;

@@ -28,7 +28,8 @@ struct rsc_section {
     size_t head;      /* where its comment begins */
     size_t begin;     /* where its own text begins, and */
     size_t end;       /* ends */
-    bool bom;         /* was taken away */
+    size_t boms;            /* how many lines began with one, which was taken away */
+    size_t first_bom_line;  /* from 1; 0 when there is none */
     size_t crlf_lines;      /* how many lines ended in CR LF */
     size_t first_crlf_line; /* from 1; 0 when there is none */
 };
@@ -51,7 +52,7 @@ int rsc_read_source(const char *name, struct secret *out, unsigned *flags,
                     struct chr_error *err);
 
 /*
- * Append a source.  CR LF becomes LF, a BOM is taken away (the section says so);
+ * Append a source.  CR LF becomes LF, a BOM that begins a line is taken away (the section says so);
  * NUL and what is not UTF-8 is CHR_E_REFUSED.  References are replaced by what
  * RESOLVER knows.  Without one (NULL) placeholders stand for them, and what would be
  * an error is a remark: that is for lint.  A section begins

@@ -6,7 +6,10 @@
 #include "base/bytes.h"
 #include "base/utf.h"
 
-static const char bom[3] = "\xEF\xBB\xBF";
+static size_t bom_length(const char *text, size_t len)
+{
+    return len >= RSC_BOM_SIZE && memcmp(text, RSC_BOM, RSC_BOM_SIZE) == 0 ? RSC_BOM_SIZE : 0;
+}
 
 int rsc_text_normalise(const char *text, size_t len, struct secret *out,
                        struct rsc_text_changes *changes, struct chr_error *err)
@@ -14,14 +17,16 @@ int rsc_text_normalise(const char *text, size_t len, struct secret *out,
     size_t line = 1;
     size_t from = 0;
 
-    *changes = (struct rsc_text_changes){.bom = len >= 3 && memcmp(text, bom, 3) == 0};
-    if (changes->bom)
-        from = 3;
+    *changes = (struct rsc_text_changes){0};
     while (from < len) {
+        size_t mark = bom_length(text + from, len - from);
         const char *newline = memchr(text + from, '\n', len - from);
         size_t end = newline != NULL ? (size_t)(newline - text) : len;
         bool crlf = newline != NULL && end > from && text[end - 1] == '\r';
 
+        if (mark > 0 && changes->boms++ == 0)
+            changes->first_bom_line = line;
+        from += mark;
         if (crlf && changes->crlf_lines++ == 0)
             changes->first_crlf_line = line;
         if (secret_append(out, text + from, end - from - crlf, err) < 0 ||

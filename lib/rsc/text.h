@@ -6,12 +6,19 @@
 
 /* What was changed on the way in. */
 struct rsc_text_changes {
-    bool bom;
+    size_t boms;
+    size_t first_bom_line;  /* from 1; 0 when there is none */
     size_t crlf_lines;
     size_t first_crlf_line; /* from 1; 0 when there is none */
 };
 
-/* Append TEXT to OUT without a BOM in front, and with LF for CR LF. */
+#define RSC_BOM "\xEF\xBB\xBF"
+#define RSC_BOM_SIZE 3
+
+/*
+ * Append TEXT to OUT without a BOM at the start of a line, where joined files have theirs,
+ * and with LF for CR LF.
+ */
 int rsc_text_normalise(const char *text, size_t len, struct secret *out,
                        struct rsc_text_changes *changes, struct chr_error *err);
 

@@ -110,6 +110,11 @@ static void test_lines(void **state)
         {"/ip address\r\nprint\r\n", "N1:1 crlf"},
         {"/ip address\nprint\r\n", "N2:1 crlf"},
         {"\xEF\xBB\xBF/ip address", "N1:1 bom"},
+        /* Files that were joined: a mark each, or one that hangs on the line before. */
+        {"/ip address\n\xEF\xBB\xBFprint", "N2:1 bom"},
+        {"\xEF\xBB\xBF/ip address\n\xEF\xBB\xBFprint\n\xEF\xBB\xBF", "N1:1 bom"},
+        {"/ip address\nprint;\xEF\xBB\xBF/ip address print", "E2:7 bom-inside"},
+        {":put \"a\xEF\xBB\xBF\" # b\xEF\xBB\xBF", ""},
         {"/ip address\rprint", "W1:12 carriage-return"},
         {":put \"\\q\" ", "W1:7 unknown-escape"},
         {":put \"\\\" \\\\ \\n \\r \\t \\$ \\? \\_ \\a \\b \\f \\v \\4A\"", ""},

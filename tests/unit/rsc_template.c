@@ -170,7 +170,7 @@ static void test_lines_and_bom(void **state)
     (void)state;
     assert_done(expand("\xEF\xBB\xBF/ip\nadd\r\nset\r\nend\r", &script, &got, &err), &err);
     assert_string_equal(got, "/ip\nadd\nset\nend\r\n");
-    assert_true(script.sections[0].bom);
+    assert_int_equal(script.sections[0].boms, 1);
     assert_int_equal(script.sections[0].crlf_lines, 2);
     assert_int_equal(script.sections[0].first_crlf_line, 2);
     rsc_script_release(&script);
