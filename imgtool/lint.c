@@ -32,23 +32,6 @@ static int print_json(const struct chr_lint_report *report)
     return printed != EXIT_DONE ? printed : exit_code(report);
 }
 
-/* "base.rsc:3:7: error: ...", one line each, as compilers write it and editors read it. */
-static int print_text(const struct chr_lint_report *report)
-{
-    static const enum colour colours[] = {
-        [CHR_LINT_NOTE] = CYAN, [CHR_LINT_WARNING] = YELLOW, [CHR_LINT_ERROR] = RED};
-
-    for (size_t i = 0; i < report->finding_count; i++) {
-        const struct chr_lint_finding *finding = &report->findings[i];
-
-        ui_colour(BOLD, "%s:%zu:%zu:", finding->file, finding->line, finding->column);
-        ui_out(" ");
-        ui_colour(colours[finding->severity], "%s:", ui_lint_severity(finding->severity));
-        ui_out(" %s\n", finding->text);
-    }
-    return exit_code(report);
-}
-
 static int take_option(const struct command *command, int option, void *json)
 {
     (void)command;
@@ -70,7 +53,9 @@ static int run(const struct command *command, int argc, char **argv)
         return usage_error(command, "name the scripts, or - for standard input");
     if (chr_lint((const char *const *)(argv + optind), (size_t)(argc - optind), &report, &err) < 0)
         return report_error(&err);
-    status = json ? print_json(report) : print_text(report);
+    if (!json)
+        ui_lint_report(report);
+    status = json ? print_json(report) : exit_code(report);
     chr_lint_free(report);
     return status;
 }

@@ -228,20 +228,6 @@ const char *ui_lint_severity(enum chr_lint_severity severity)
     return severity == CHR_LINT_ERROR ? "error" : severity == CHR_LINT_WARNING ? "warning" : "note";
 }
 
-void ui_lint_messages(const struct chr_lint_report *report)
-{
-    char text[TEXT_SIZE];
-
-    ui_progress_end();
-    for (size_t i = 0; i < report->finding_count; i++) {
-        const struct chr_lint_finding *finding = &report->findings[i];
-
-        (void)snprintf(text, sizeof text, "%s:%zu:%zu: %s: %s\n", finding->file, finding->line,
-                       finding->column, ui_lint_severity(finding->severity), finding->text);
-        put_safely(stderr, text);
-    }
-}
-
 void ui_name(const char *name)
 {
     put_escaped(stdout, name, "");
@@ -257,6 +243,38 @@ void ui_escape(const char *text, char *out, size_t size)
     put_escaped(to, text, "");
     (void)fclose(to);
     out[size - 1] = '\0';
+}
+
+/* "base.rsc:3:7: error: ...", one line each, as compilers write it and editors read it. */
+static void put_finding(FILE *to, const struct chr_lint_finding *finding, bool colour)
+{
+    static const enum colour colours[] = {
+        [CHR_LINT_NOTE] = CYAN, [CHR_LINT_WARNING] = YELLOW, [CHR_LINT_ERROR] = RED};
+    const char *severity = ui_lint_severity(finding->severity);
+
+    (void)fputs(colour ? "\033[1m" : "", to);
+    put_escaped(to, finding->file, "");
+    (void)fprintf(to, ":%zu:%zu:", finding->line, finding->column);
+    if (colour)
+        (void)fprintf(to, "\033[0m \033[%sm%s:\033[0m ",
+                      colour_codes[colours[finding->severity]], severity);
+    else
+        (void)fprintf(to, " %s: ", severity);
+    put_escaped(to, finding->text, "");
+    (void)fputc('\n', to);
+}
+
+void ui_lint_messages(const struct chr_lint_report *report)
+{
+    ui_progress_end();
+    for (size_t i = 0; i < report->finding_count; i++)
+        put_finding(stderr, &report->findings[i], false);
+}
+
+void ui_lint_report(const struct chr_lint_report *report)
+{
+    for (size_t i = 0; i < report->finding_count; i++)
+        put_finding(stdout, &report->findings[i], ui.colour);
 }
 
 const char *ui_severity(enum chr_severity severity)

@@ -47,8 +47,9 @@ const char *ui_severity(enum chr_severity severity);
 /* "note", "warning", "error" */
 const char *ui_lint_severity(enum chr_lint_severity severity);
 
-/* "base.rsc:3:7: error: ..." on stderr, a line for each. */
+/* "base.rsc:3:7: error: ...", a line for each: on stderr, and on stdout as data. */
 void ui_lint_messages(const struct chr_lint_report *report);
+void ui_lint_report(const struct chr_lint_report *report);
 
 /* A name that may come from an image: on stdout, on one line whatever is in it. */
 void ui_name(const char *name);
