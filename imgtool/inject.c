@@ -18,6 +18,7 @@ static int print_json(const struct inject_arguments *arguments,
                       const struct chr_inject_report *report)
 {
     json_t *written = json_array();
+    json_t *unused = json_array();
 
     for (size_t i = 0; i < report->count; i++) {
         const struct chr_injected *item = &report->items[i];
@@ -30,13 +31,15 @@ static int print_json(const struct inject_arguments *arguments,
                                "kind", item->is_folder ? "folder" : "file", "size",
                                (json_int_t)item->size, "mode", mode, "replaced", item->replaced));
     }
+    for (size_t i = 0; i < report->unused_set_count; i++)
+        (void)json_array_append_new(unused, json_text(report->unused_sets[i]));
     return json_print(json_pack(
-        "{s:i, s:o, s:b, s:I, s:o, s:o, s:o, s:o}", "schema", 1, "image",
+        "{s:i, s:o, s:b, s:I, s:o, s:o, s:o, s:o, s:o}", "schema", 1, "image",
         json_text(arguments->image), "dry_run", arguments->options.dry_run, "changed_bytes",
         (json_int_t)report->changed_bytes, "written", written, "journal",
         json_journal(&report->journal), "lint",
-        report->lint != NULL ? json_lint(report->lint) : json_array(), "script",
-        report->script != NULL ? json_text(report->script) : json_null()));
+        report->lint != NULL ? json_lint(report->lint) : json_array(), "unused_sets", unused,
+        "script", report->script != NULL ? json_text(report->script) : json_null()));
 }
 
 /* The script may be longer than what ui_out() formats at once. */
@@ -49,6 +52,12 @@ static void print_script(const char *script)
         ui_out("%.*s\n", (int)length, line);
         line += length + (line[length] == '\n');
     }
+}
+
+static void print_unchanged(const char *image)
+{
+    ui_name(image);
+    ui_out(" is as it should be already\n");
 }
 
 static void print_text(const struct inject_arguments *arguments,
@@ -67,7 +76,7 @@ static void print_text(const struct inject_arguments *arguments,
             ui_out(", %llu byte%s\n", (unsigned long long)item->size, item->size == 1 ? "" : "s");
     }
     if (report->count == 0)
-        ui_out("%s is as it should be already\n", arguments->image);
+        print_unchanged(arguments->image);
     if (report->script != NULL)
         print_script(report->script);
 }
@@ -104,6 +113,14 @@ static void keep_memory_private(void)
 #endif
 }
 
+/* Warnings that belong to no line of a script. */
+static void warn_unused(const struct chr_inject_report *report)
+{
+    for (size_t i = 0; i < report->unused_set_count; i++)
+        ui_message("warning: --set %s is not used: no script has {{ %s }}", report->unused_sets[i],
+                   report->unused_sets[i]);
+}
+
 static int inject(struct inject_arguments *arguments)
 {
     struct chr_inject_report report;
@@ -115,6 +132,8 @@ static int inject(struct inject_arguments *arguments)
 
     if (report.lint != NULL && !arguments->json)
         ui_lint_messages(report.lint);
+    if (!arguments->json)
+        warn_unused(&report);
     if (report.recovered)
         ui_message("%s: a change in place was interrupted; it was taken back first",
                    arguments->image);

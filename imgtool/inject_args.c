@@ -261,8 +261,23 @@ static void link_lists(struct inject_arguments *arguments)
                                              : CHR_EXISTING_REFUSE;
 }
 
+static int check_pairs(const struct command *command, const char *option,
+                       const struct chr_pair *pairs, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = i + 1; k < count; k++)
+            if (strcmp(pairs[i].key, pairs[k].key) == 0)
+                return usage_error(command, "%s %s is given twice", option, pairs[i].key);
+    return 0;
+}
+
 static int check_arguments(const struct command *command, const struct inject_arguments *arguments)
 {
+    const struct chr_template_options *templates = &arguments->options.templates;
+
+    if (check_pairs(command, "--set", templates->sets, templates->set_count) != 0 ||
+        check_pairs(command, "--allow-cmd", templates->allow_cmds, templates->allow_cmd_count) != 0)
+        return EXIT_USAGE;
     if (arguments->append && arguments->replace)
         return usage_error(command, "--append and --replace exclude each other");
     if (arguments->options.mode != NULL && arguments->options.root.count == 0)

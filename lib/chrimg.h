@@ -290,11 +290,12 @@ struct chr_fatten_report {
 CHR_API int chr_fatten(const char *path, const struct chr_fatten_options *options,
                        struct chr_fatten_report *report, struct chr_error *err);
 
-/* ---- extract: files of the boot partition ---- */
+/* ---- extract: files of the boot partition, or a partition ---- */
 
 struct chr_extract_options {
     const char *folder; /* created if need be; NULL: no files */
     const char *raw;    /* the partition itself into this file; NULL: not */
+    const char *partition; /* of RAW: "boot", "root" or its number; NULL: boot */
     bool force;         /* replace files that are there */
 };
 
@@ -302,6 +303,7 @@ struct chr_extract_report {
     uint32_t files;
     uint32_t folders;
     uint64_t bytes;
+    unsigned partition; /* the number of what RAW holds */
 };
 
 CHR_API int chr_extract(struct chr_image *image, const struct chr_extract_options *options,
@@ -593,6 +595,7 @@ struct chr_copy_options {
 struct chr_copy_report {
     uint32_t files;
     uint32_t folders;
+    uint32_t folders_above; /* that were missing above the target, and were made, too */
     uint32_t skipped; /* links and devices, which are not taken out */
     uint64_t bytes;
     uint64_t changed_bytes; /* of the image */
@@ -605,7 +608,10 @@ CHR_API int chr_copy_out(struct chr_image *image, bool on_boot, const char *path
                          const char *target, const struct chr_copy_options *options,
                          struct chr_copy_report *report, struct chr_error *err);
 
-/* Copy SOURCE, a file or folder of the host, to PLACE: into it when it is a folder. */
+/*
+ * Copy SOURCE, a file or folder of the host, to PLACE: into it when it is a folder.  "-" is
+ * standard input, for which PLACE is the file.
+ */
 CHR_API int chr_copy_in(const char *source, const struct chr_place *place,
                         const struct chr_copy_options *options, struct chr_copy_report *report,
                         struct chr_error *err);
@@ -663,6 +669,8 @@ struct chr_inject_report {
     struct chr_injected *items;
     size_t count;
     size_t capacity;
+    const char **unused_sets; /* keys of the options' sets that no script asked for */
+    size_t unused_set_count;
     uint64_t changed_bytes;
     bool recovered; /* an interrupted change was taken back first */
     struct chr_journal_report journal;
@@ -670,9 +678,9 @@ struct chr_inject_report {
 
 /*
  * Put a configuration and files into the image at PATH, all or nothing.  Scripts are
- * joined in their order, behind DEFAULTS, resolved and checked before a byte is
- * written: errors of the check are CHR_E_REFUSED, REPORT->lint has them.  Release
- * REPORT with chr_inject_release() in any case.
+ * joined in their order, behind DEFAULTS, and checked: errors of the check are
+ * CHR_E_REFUSED, REPORT->lint has them.  Then the image is looked at, and only then are
+ * references resolved.  Release REPORT with chr_inject_release() in any case.
  */
 CHR_API int chr_inject(const char *path, const struct chr_inject_options *options,
                        struct chr_inject_report *report, struct chr_error *err);

@@ -15,22 +15,20 @@
 /* ---- building ---- */
 
 /* A script of the options, as it was read. */
-struct source {
+struct autorun_source {
     const char *name;
     struct secret text;
     unsigned flags;
 };
 
-struct sources {
-    struct source *items;
-    size_t count;
-};
-
-static void sources_release(struct sources *sources)
+void autorun_release(struct autorun *autorun)
 {
-    for (size_t i = 0; i < sources->count; i++)
-        secret_release(&sources->items[i].text);
-    free(sources->items);
+    for (size_t i = 0; i < autorun->source_count; i++)
+        secret_release(&autorun->sources[i].text);
+    free(autorun->sources);
+    rsc_script_release(&autorun->draft);
+    rsc_script_release(&autorun->script);
+    *autorun = (struct autorun){0};
 }
 
 static bool is_blank(const struct secret *text)
@@ -60,16 +58,16 @@ static bool has_text(const struct secret *text, bool but_comments)
 }
 
 /* All are read before anything is asked for; what a failed program left in a pipe is no script. */
-static int read_sources(const struct chr_inject_options *options, struct sources *sources,
-                        struct chr_error *err)
+static int read_sources(struct autorun *autorun, struct chr_error *err)
 {
+    const struct chr_inject_options *options = autorun->options;
     bool commands = options->defaults != NULL || options->script_count == 0;
 
-    sources->items = mem_new(options->script_count, sizeof *sources->items, err);
-    if (sources->items == NULL)
+    autorun->sources = mem_new(options->script_count, sizeof *autorun->sources, err);
+    if (autorun->sources == NULL)
         return -1;
     for (size_t i = 0; i < options->script_count; i++) {
-        struct source *source = &sources->items[sources->count++];
+        struct autorun_source *source = &autorun->sources[autorun->source_count++];
         const char *name = options->scripts[i];
 
         if (rsc_read_source(name, &source->text, &source->flags, err) < 0)
@@ -86,15 +84,21 @@ static int read_sources(const struct chr_inject_options *options, struct sources
     }
     if (commands)
         return 0;
-    return err_set(err, CHR_E_REFUSED, "%s: there is no command in it%s", sources->items[0].name,
-                   sources->count > 1 ? ", nor in the scripts after it" : "");
+    return err_set(err, CHR_E_REFUSED, "%s: there is no command in it%s",
+                   autorun->sources[0].name, autorun->source_count > 1 ? ", nor in the scripts after it" : "");
 }
 
-static int add_sources(const struct sources *sources, struct rsc_script *script,
-                       struct rsc_resolver *resolver, struct chr_error *err)
+/* Defaults and sources into SCRIPT; without RESOLVER placeholders stand for values. */
+static int add_all(const struct autorun *autorun, struct rsc_script *script,
+                   struct rsc_resolver *resolver, struct chr_error *err)
 {
-    for (size_t i = 0; i < sources->count; i++) {
-        const struct source *source = &sources->items[i];
+    const struct chr_inject_options *options = autorun->options;
+
+    if (options->defaults != NULL &&
+        rsc_script_add_defaults(script, options->defaults, &options->templates, resolver, err) < 0)
+        return -1;
+    for (size_t i = 0; i < autorun->source_count; i++) {
+        const struct autorun_source *source = &autorun->sources[i];
 
         if (rsc_script_add(script, source->name,
                            source->text.data != NULL ? source->text.data : "", source->text.len,
@@ -104,9 +108,14 @@ static int add_sources(const struct sources *sources, struct rsc_script *script,
     return 0;
 }
 
+/* *LINT is set anew. */
 static int check(const struct rsc_script *script, struct chr_lint_report **lint,
                  struct chr_error *err)
 {
+    chr_lint_free(*lint);
+    *lint = NULL;
+    if (script->section_count == 0)
+        return 0;
     if (rsc_script_lint(script, lint, err) < 0)
         return -1;
     if ((*lint)->errors == 0)
@@ -115,37 +124,51 @@ static int check(const struct rsc_script *script, struct chr_lint_report **lint,
                    (*lint)->errors, (*lint)->errors == 1 ? "" : "s");
 }
 
-/* As lint would, before any value is asked for: a password manager may want a fingerprint. */
-static int check_sources(const struct sources *sources, struct chr_lint_report **lint,
-                         struct chr_error *err)
-{
-    AUTO_SCRIPT struct rsc_script script = {0};
-
-    if (add_sources(sources, &script, NULL, err) < 0 || check(&script, lint, err) < 0)
-        return -1;
-    chr_lint_free(*lint); /* that of the whole script follows */
-    *lint = NULL;
-    return 0;
-}
-
-int autorun_build(const struct chr_inject_options *options, struct rsc_script *script,
+int autorun_begin(const struct chr_inject_options *options, struct autorun *autorun,
                   struct chr_lint_report **lint, struct chr_error *err)
 {
-    AUTO_RESOLVER struct rsc_resolver resolver = {.options = &options->templates};
-    CLEANUP(sources_release) struct sources sources = {0};
     size_t stdins = 0;
 
     for (size_t i = 0; i < options->script_count; i++)
         stdins += strcmp(options->scripts[i], "-") == 0;
     if (stdins > 1)
         return err_set(err, CHR_E_USAGE, "standard input can be read once only");
-    if (read_sources(options, &sources, err) < 0 ||
-        (sources.count > 0 && check_sources(&sources, lint, err) < 0) ||
-        (options->defaults != NULL &&
-         rsc_script_add_defaults(script, options->defaults, &resolver, err) < 0) ||
-        add_sources(&sources, script, &resolver, err) < 0)
+    autorun->options = options;
+    if (read_sources(autorun, err) < 0 || add_all(autorun, &autorun->draft, NULL, err) < 0)
         return -1;
-    return script->section_count > 0 ? check(script, lint, err) : 0;
+    return check(&autorun->draft, lint, err);
+}
+
+/* A key that is spelled differently from the script's: the script then has no value, or an old
+ * one by env://. */
+static int note_unused_sets(const struct chr_template_options *templates,
+                            const struct rsc_resolver *resolver, struct chr_inject_report *report,
+                            struct chr_error *err)
+{
+    report->unused_sets = mem_new(templates->set_count, sizeof *report->unused_sets, err);
+    if (report->unused_sets == NULL)
+        return -1;
+    for (size_t i = 0; i < templates->set_count; i++) {
+        bool used = false;
+
+        for (size_t k = 0; k < resolver->count && !used; k++)
+            used = strcmp(resolver->values[k].reference, templates->sets[i].key) == 0;
+        if (!used)
+            report->unused_sets[report->unused_set_count++] = templates->sets[i].key;
+    }
+    return 0;
+}
+
+int autorun_resolve(struct autorun *autorun, struct chr_inject_report *report,
+                    struct chr_error *err)
+{
+    const struct chr_template_options *templates = &autorun->options->templates;
+    AUTO_RESOLVER struct rsc_resolver resolver = {.options = templates};
+
+    if (add_all(autorun, &autorun->script, &resolver, err) < 0 ||
+        note_unused_sets(templates, &resolver, report, err) < 0)
+        return -1;
+    return check(&autorun->script, &report->lint, err);
 }
 
 /* ---- what is there ---- */
@@ -273,9 +296,48 @@ static int append(const struct pack *pack, const struct secret *old,
     return pack_bytes(pack, both.data, both.len, AUTORUN_PATH, err);
 }
 
-int autorun_put(const struct pack *pack, const struct rsc_script *script,
-                enum chr_existing existing, struct chr_error *err)
+/* Whether TEXT may be what DRAFT becomes: between its values, it is the same. */
+static bool may_be(const struct secret *text, const struct rsc_script *draft)
 {
+    size_t from = 0; /* in DRAFT */
+    size_t at = 0;   /* in TEXT */
+
+    for (size_t i = 0; i < draft->edits.count; i++) {
+        const struct rsc_edit *value = &draft->edits.items[i];
+        const char *found;
+
+        if (!value->hidden)
+            continue;
+        found = memmem(text->data + at, text->len - at, draft->text.data + from, value->off - from);
+        if (found == NULL || (from == 0 && found != text->data))
+            return false;
+        at = (size_t)(found - text->data) + value->off - from;
+        from = value->off + value->len;
+    }
+    return (from == 0 ? text->len == draft->text.len
+                      : text->len - at >= draft->text.len - from) &&
+           memcmp(text->data + text->len - (draft->text.len - from), draft->text.data + from,
+                  draft->text.len - from) == 0;
+}
+
+int autorun_look(const struct pack *pack, const struct autorun *autorun, struct chr_error *err)
+{
+    AUTO_SECRET struct secret old = {0};
+    bool there;
+
+    if (read_existing(pack, &old, &there, err) < 0)
+        return -1;
+    if (is_blank(&old) || may_be(&old, &autorun->draft))
+        return 0;
+    return autorun->options->existing == CHR_EXISTING_REFUSE   ? refuse_existing(&old, err)
+           : autorun->options->existing == CHR_EXISTING_APPEND ? check_appendable(&old, err)
+                                                               : 0;
+}
+
+int autorun_put(const struct pack *pack, const struct autorun *autorun, struct chr_error *err)
+{
+    const struct rsc_script *script = &autorun->script;
+    enum chr_existing existing = autorun->options->existing;
     AUTO_SECRET struct secret old = {0};
     struct pack replace = *pack;
     bool there;

@@ -1,12 +1,16 @@
 /*
  * chr_inject(): a configuration and files into an image.
  *
- *   build    the script: sources joined, references resolved, checked
- *   put      it, and the files, into a session (session.h)
+ *   read     the script's sources, and check them
+ *   look     whether the image can be changed, and has no script that is in the way
+ *   resolve  references: only now is anybody asked for a secret
+ *   put      the script and the files into a session (session.h)
  *   finish   verified and written in one step; without it nothing was written
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "op/autorun.h"
 #include "op/commit.h"
@@ -19,12 +23,14 @@ struct injection {
     struct chr_inject_report *report;
     struct chr_image *image;
     struct session session;
+    struct autorun autorun;
     bool on_boot; /* what is being put now */
     struct chr_error *err;
 };
 
 static void injection_release(struct injection *in)
 {
+    autorun_release(&in->autorun);
     session_release(&in->session);
     chr_image_close(in->image);
 }
@@ -36,6 +42,7 @@ void chr_inject_release(struct chr_inject_report *report)
     for (size_t i = 0; i < report->count; i++)
         free(report->items[i].path);
     free(report->items);
+    free(report->unused_sets);
     *report = (struct chr_inject_report){0};
 }
 
@@ -131,17 +138,22 @@ static int put_all(struct injection *in, struct pack *pack, const struct chr_put
     return 0;
 }
 
-static int put_on_root(struct injection *in, const struct rsc_script *script)
+static struct pack packing(struct injection *in)
 {
-    struct pack pack = {.session = &in->session, .recursive = true, .done = add_item,
-                        .context = in,
-                        .replace = in->options->existing == CHR_EXISTING_REPLACE};
+    return (struct pack){.session = &in->session, .recursive = true, .done = add_item,
+                         .context = in,
+                         .replace = in->options->existing == CHR_EXISTING_REPLACE};
+}
 
-    if (script->section_count == 0 && in->options->files.count + in->options->root.count == 0)
+static int put_on_root(struct injection *in)
+{
+    bool script = in->autorun.script.section_count > 0;
+    struct pack pack = packing(in);
+
+    if (!script && in->options->files.count + in->options->root.count == 0)
         return 0;
     if (session_side(&in->session, SESSION_ROOT, &pack.side, in->err) < 0 ||
-        (script->section_count > 0 &&
-         autorun_put(&pack, script, in->options->existing, in->err) < 0) ||
+        (script && autorun_put(&pack, &in->autorun, in->err) < 0) ||
         put_all(in, &pack, &in->options->files, FILE_STORE) < 0)
         return -1;
     pack.mode = in->options->mode;
@@ -150,9 +162,7 @@ static int put_on_root(struct injection *in, const struct rsc_script *script)
 
 static int put_on_boot(struct injection *in)
 {
-    struct pack pack = {.session = &in->session, .recursive = true, .done = add_item,
-                        .context = in,
-                        .replace = in->options->existing == CHR_EXISTING_REPLACE};
+    struct pack pack = packing(in);
 
     if (in->options->boot.count == 0)
         return 0;
@@ -162,20 +172,48 @@ static int put_on_boot(struct injection *in)
                : put_all(in, &pack, &in->options->boot, "");
 }
 
-static int run(struct injection *in, const char *path, const struct rsc_script *script)
-{
-    bool write = !in->options->dry_run;
+/* ---- the image ---- */
 
-    if (chr_image_open(path, write ? CHR_OPEN_WRITE : 0, &in->image, in->err) < 0)
+static int check_puts(const struct chr_puts *puts, struct chr_error *err)
+{
+    for (size_t i = 0; i < puts->count; i++) {
+        if (puts->items[i].source[0] == '\0')
+            return err_set(err, CHR_E_USAGE, "the name of a file to put is empty");
+        if (access(puts->items[i].source, R_OK) < 0)
+            return err_errno(err, errno, "cannot open %s", puts->items[i].source);
+    }
+    return 0;
+}
+
+/* Open the image; what can be refused without values is refused here. */
+static int look(struct injection *in, const char *path)
+{
+    const struct chr_inject_options *options = in->options;
+    struct pack pack = packing(in);
+
+    if (chr_image_open(path, options->dry_run ? 0 : CHR_OPEN_WRITE, &in->image, in->err) < 0)
         return -1;
     in->report->recovered = in->image->recovered;
     if (commit_check(in->image, in->err) < 0)
         return in->image->format == CHR_FORMAT_ZIP || in->image->snapshot != NULL
                    ? err_hint(in->err, "chrimg convert makes an image of it that can be changed")
                    : -1;
-    if (session_open(in->image, in->options->modified, &in->session, in->err) < 0 ||
-        put_on_root(in, script) < 0 || put_on_boot(in) < 0 ||
-        session_finish(&in->session, write, &in->report->changed_bytes, in->err) < 0)
+    if (session_open(in->image, options->modified, &in->session, in->err) < 0 ||
+        (options->boot.count > 0 &&
+         session_side(&in->session, SESSION_BOOT, &pack.side, in->err) < 0))
+        return -1;
+    if (in->autorun.draft.section_count == 0)
+        return 0;
+    return session_side(&in->session, SESSION_ROOT, &pack.side, in->err) < 0
+               ? -1
+               : autorun_look(&pack, &in->autorun, in->err);
+}
+
+static int change(struct injection *in)
+{
+    if (put_on_root(in) < 0 || put_on_boot(in) < 0 ||
+        session_finish(&in->session, !in->options->dry_run, &in->report->changed_bytes,
+                       in->err) < 0)
         return -1;
     in->report->journal = in->session.journal;
     return 0;
@@ -198,16 +236,21 @@ int chr_inject(const char *path, const struct chr_inject_options *options,
 {
     CLEANUP(injection_release) struct injection in = {
         .options = options, .report = report, .err = err};
-    AUTO_SCRIPT struct rsc_script script = {0};
 
     *report = (struct chr_inject_report){0};
     if (check_options(options, err) < 0 ||
-        autorun_build(options, &script, &report->lint, err) < 0)
+        autorun_begin(options, &in.autorun, &report->lint, err) < 0 ||
+        check_puts(&options->files, err) < 0 || check_puts(&options->root, err) < 0 ||
+        check_puts(&options->boot, err) < 0)
         return -1;
-    if (run(&in, path, &script) < 0)
+    if (look(&in, path) < 0)
         return in.image != NULL ? err_context(err, "%s", path) : -1;
-    if (options->dry_run && script.section_count > 0) {
-        report->script = rsc_script_mask(&script, err);
+    if (autorun_resolve(&in.autorun, report, err) < 0)
+        return -1;
+    if (change(&in) < 0)
+        return err_context(err, "%s", path);
+    if (options->dry_run && in.autorun.script.section_count > 0) {
+        report->script = rsc_script_mask(&in.autorun.script, err);
         return report->script != NULL ? 0 : -1;
     }
     return 0;
@@ -216,12 +259,13 @@ int chr_inject(const char *path, const struct chr_inject_options *options,
 int chr_render(const struct chr_inject_options *options, struct chr_inject_report *report,
                chr_write_fn *write, void *context, struct chr_error *err)
 {
-    AUTO_SCRIPT struct rsc_script script = {0};
+    AUTO_AUTORUN struct autorun autorun = {0};
 
     *report = (struct chr_inject_report){0};
-    if (autorun_build(options, &script, &report->lint, err) < 0)
+    if (autorun_begin(options, &autorun, &report->lint, err) < 0 ||
+        autorun_resolve(&autorun, report, err) < 0)
         return -1;
-    if (script.section_count == 0)
+    if (autorun.script.section_count == 0)
         return err_set(err, CHR_E_USAGE, "there is no script to render");
-    return write(context, script.text.data, script.text.len, err);
+    return write(context, autorun.script.text.data, autorun.script.text.len, err);
 }

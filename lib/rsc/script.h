@@ -64,8 +64,12 @@ int rsc_read_source(const char *name, struct secret *out, unsigned *flags,
 int rsc_script_add(struct rsc_script *script, const char *name, const char *text, size_t len,
                    unsigned flags, struct rsc_resolver *resolver, struct chr_error *err);
 
-/* Append the commands for DEFAULTS as a section "defaults"; nothing when it asks for nothing. */
+/*
+ * Append the commands for DEFAULTS as a section "defaults"; nothing when it asks for nothing.
+ * TEMPLATES (or NULL) has the keys that a reference may be; RESOLVER as above.
+ */
 int rsc_script_add_defaults(struct rsc_script *script, const struct chr_defaults *defaults,
+                            const struct chr_template_options *templates,
                             struct rsc_resolver *resolver, struct chr_error *err);
 
 /* The bytes for the router are script->text.data, script->text.len. */

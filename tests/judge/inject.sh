@@ -259,6 +259,38 @@ chmod +x touch-asked
 refused "errors as by lint, with their columns" 1 '^open.rsc:1:53: error: this " is never closed' \
     --allow-cmd touch=./touch-asked old.img open.rsc
 check "no value was asked for" test ! -e asked
+# Nor while the image would not be changed at all.
+"$MKCHR" raw kernel.img
+printf '/system identity set name={{ cmd://touch }}\n' >asks.rsc
+"$MKCHR" 7.20 taken.img
+"$CHRIMG" inject taken.img site.rsc >/dev/null
+refused "no image" 1 'cannot open none.img' --allow-cmd touch=./touch-asked none.img asks.rsc
+refused "no file to put" 1 'cannot open none:' --allow-cmd touch=./touch-asked old.img asks.rsc \
+    --file none
+refused "no partition for it" 1 'no file system' --allow-cmd touch=./touch-asked kernel.img asks.rsc \
+    --boot site.rsc:/x
+refused "another script is there" 1 'has commands already' \
+    --allow-cmd touch=./touch-asked taken.img asks.rsc
+printf '/system identity set name="open' >half.scr
+"$CHRIMG" cp -f half.scr taken.img:/rw/autorun.scr >/dev/null
+refused "nothing can be put behind it" 1 'has errors' --append \
+    --allow-cmd touch=./touch-asked taken.img asks.rsc
+check "no value was asked for in vain" test ! -e asked
+"$CHRIMG" rm taken.img:/rw/autorun.scr >/dev/null
+check "when all is well, it is" inject --allow-cmd touch=./touch-asked taken.img asks.rsc
+check "as one sees" test -e asked
+check_exit "the same values again are no change" 0 'as it should be already' \
+    inject --allow-cmd touch=./touch-asked taken.img asks.rsc
+check_exit "nor is it with more behind it" 1 'has commands already' \
+    inject --allow-cmd touch=./touch-asked taken.img asks.rsc site.rsc
+rm -f taken.img asked
+refused "a key twice" 2 '--set a is given twice' --set a=1 --set a=2 old.img site.rsc
+refused "a program twice" 2 '--allow-cmd x is given twice' --allow-cmd x=a --allow-cmd x=b old.img site.rsc
+check_exit "a key that nothing uses" 0 'warning: --set nmae is not used' \
+    inject -n --replace --set nmae=r2 old.img base.rsc
+check_equal "in JSON" "$(inject -n --replace --json --set nmae=r2 old.img base.rsc | jq -c .unused_sets)" \
+    '["nmae"]'
+check_equal "keys that are used" "$(inject -n --replace --json old.img base.rsc | jq -c .unused_sets)" '[]'
 refused "--append and --replace" 2 'exclude' --append --replace old.img site.rsc
 refused "--mode without --put" 2 '--mode' --mode 600 old.img site.rsc
 refused "an image in a zip" 1 'zip' zipped.img.zip site.rsc
@@ -271,7 +303,6 @@ rm hard.img
 mkdir linked
 ln -s /etc/passwd linked/passwd
 refused "a folder with a link in it" 1 'symbolic link' old.img --file linked
-"$MKCHR" raw kernel.img
 refused "a boot partition without file system" 1 'no file system' kernel.img --boot site.rsc:/x
 "$MKCHR" v6 six.img
 refused "a boot partition that is the root" 1 'one partition only' six.img --boot site.rsc:/x
@@ -292,6 +323,11 @@ check_equal "-n writes nothing" "$(sha256 old.img)" "$before"
 check_equal "--json" "$(inject -n --json old.img base.rsc site.rsc |
     jq -c '[.dry_run, .written[0].path, .written[0].size, .written[0].replaced, (.changed_bytes > 0)]')" \
     "[true,\"rw/autorun.scr\",$(stat -c %s wanted.scr),true,true]"
+check_equal "folders that are made are said" \
+    "$(inject -n old.img --put site.rsc:/deep/down/x | sed 's/, .*//')" \
+    $'would write deep/\nwould write deep/down/\nwould write deep/down/x'
+check_equal "in JSON" "$(inject -n --json old.img --put site.rsc:/deep/down/x |
+    jq -c '[.written[] | [.path, .kind]]')" '[["deep","folder"],["deep/down","folder"],["deep/down/x","file"]]'
 inject --render base.rsc site.rsc >got.scr
 check "--render prints what inject writes" cmp got.scr wanted.scr
 check_exit "--render not on a terminal" 0 'not on a terminal' \
@@ -337,7 +373,9 @@ for image in held.img held.qcow2; do
     holder=$!
     exec 8>commands
     for ((i = 0; i < 1000; i++)); do if holds "$image"; then break; fi; sleep 0.02; done
-    check_exit "$image is in use" 1 'in use by another process' inject "$image" base.rsc
+    check_exit "$image is in use" 1 'in use by another process' \
+        inject --allow-cmd touch=./touch-asked "$image" asks.rsc
+    check "so no value was asked for" test ! -e asked
     exec 8>&-
     wait "$holder"
     rm commands

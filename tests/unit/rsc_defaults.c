@@ -13,7 +13,7 @@ static int make(const struct chr_defaults *defaults, struct rsc_script *script,
                 struct chr_error *err)
 {
     struct rsc_resolver resolver = {.options = &options};
-    int result = rsc_script_add_defaults(script, defaults, &resolver, err);
+    int result = rsc_script_add_defaults(script, defaults, resolver.options, &resolver, err);
 
     rsc_resolver_release(&resolver);
     return result;
