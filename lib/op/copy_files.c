@@ -3,12 +3,17 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "op/commit.h"
 #include "op/files.h"
 #include "op/pack.h"
 #include "op/session.h"
 #include "op/unpack.h"
+#include "rsc/secret.h"
+
+/* It is kept in memory until the image is written. */
+#define STDIN_MAX (32u << 20)
 
 static const char *last_name(const char *path)
 {
@@ -59,8 +64,10 @@ static int copy_file_out(const struct chr_image *image, const struct side *side,
 
     if (same_file(image->path, target))
         return err_set(err, CHR_E_USAGE, "%s is the image itself", target);
-    if (output_begin(target, 0, force, &output, err) < 0 ||
-        unpack_contents(side->window, node, output.blk->fd, err) < 0)
+    if (output_begin(target, 0, force, &output, err) < 0)
+        return err->code == CHR_E_REFUSED
+                   ? err_hint(err, "chrimg cp IMG:/PATH - > %s writes there", target) : -1;
+    if (unpack_contents(side->window, node, output.blk->fd, err) < 0)
         return -1;
     report->files = 1;
     report->bytes = node->size;
@@ -159,7 +166,8 @@ static int count_packed(void *context, const struct packed *packed, struct chr_e
 
     (void)err;
     report->files += !packed->is_folder;
-    report->folders += packed->is_folder;
+    report->folders += packed->is_folder && !packed->is_above;
+    report->folders_above += packed->is_above;
     report->bytes += packed->size;
     return 0;
 }
@@ -183,24 +191,49 @@ static char *place_path(struct change *change, const struct chr_place *place, co
     return mem_strdup(place->path, err);
 }
 
+/* What standard input holds may be a password, so it is kept as one. */
+static int pack_stdin(const struct pack *pack, const struct chr_place *place, struct chr_error *err)
+{
+    AUTO_SECRET struct secret bytes = {0};
+    struct edit_entry entry;
+
+    if (place->wants_folder ||
+        (side_stat(pack->session, pack->side, place->path, &entry, err) == 0 &&
+         entry.kind == FILE_FOLDER)) {
+        (void)err_set(err, CHR_E_USAGE, "/%s is a folder, and standard input has no name",
+                      place->path);
+        return err_hint(err, "name the file, too: IMG:/FOLDER/NAME");
+    }
+    if (secret_read(&bytes, STDIN_FILENO, STDIN_MAX, "standard input", err) < 0)
+        return err->code == CHR_E_REFUSED
+                   ? err_hint(err, "put it into a file first; that may be as large as there is "
+                                   "room for") : -1;
+    return pack_bytes(pack, bytes.data, bytes.len, place->path, err);
+}
+
+static int pack_named(const struct pack *pack, struct change *change, const char *source,
+                      const struct chr_place *place, struct chr_error *err)
+{
+    AUTO_FREE char *path = place_path(change, place, source, err);
+
+    return path == NULL ? -1 : pack_source(pack, source, path, err);
+}
+
 int chr_copy_in(const char *source, const struct chr_place *place,
                 const struct chr_copy_options *options, struct chr_copy_report *report,
                 struct chr_error *err)
 {
     CLEANUP(change_release) struct change change = {0};
-    AUTO_FREE char *path = NULL;
     struct pack pack = {.recursive = options->recursive, .replace = options->force,
                         .done = count_packed, .context = report};
 
     *report = (struct chr_copy_report){0};
     if (begin_change(place, options, &change, err) < 0)
         return -1;
-    path = place_path(&change, place, source, err);
-    if (path == NULL)
-        return -1;
     pack.session = &change.session;
     pack.side = change.side;
-    if (pack_source(&pack, source, path, err) < 0) {
+    if ((strcmp(source, "-") == 0 ? pack_stdin(&pack, place, err)
+                                  : pack_named(&pack, &change, source, place, err)) < 0) {
         (void)err_context(err, "%s", place->image);
         return err->code == CHR_E_EXISTS ? err_hint(err, "use --force to replace files") : -1;
     }

@@ -53,6 +53,44 @@ static int read_host(void *context, uint64_t off, void *buf, size_t len, struct 
     return 0;
 }
 
+static int make_folder(const struct pack *pack, const char *path, bool is_above,
+                       struct chr_error *err)
+{
+    struct packed packed = {.path = path, .is_folder = true, .is_above = is_above};
+    struct edit_entry entry;
+
+    if (side_stat(pack->session, pack->side, path, &entry, err) == 0 && entry.kind == FILE_FOLDER)
+        return 0;
+    if (side_make_folder(pack->session, pack->side, path, err) < 0 ||
+        side_stat(pack->session, pack->side, path, &entry, err) < 0)
+        return -1;
+    packed.mode = entry.attributes.mode;
+    return pack->done(pack->context, &packed, err);
+}
+
+/* The folders above PATH that are missing, the topmost first. */
+static int make_folders_above(const struct pack *pack, const char *path, struct chr_error *err)
+{
+    const char *last = strrchr(path, '/');
+    char folder[FILE_PATH_MAX];
+    struct edit_entry entry;
+
+    if (strlen(path) >= sizeof folder)
+        return err_set(err, CHR_E_USAGE, "a path of more than %zu bytes", sizeof folder - 1);
+    if (last == NULL)
+        return 0;
+    (void)snprintf(folder, sizeof folder, "%.*s", (int)(last - path), path);
+    if (side_stat(pack->session, pack->side, folder, &entry, err) == 0 &&
+        entry.kind == FILE_FOLDER) /* as it is nearly always */
+        return 0;
+    for (const char *slash = strchr(path, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        (void)snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
+        if (make_folder(pack, folder, true, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int check_place(const struct pack *pack, const char *path, bool *there,
                        struct chr_error *err)
 {
@@ -75,14 +113,9 @@ static int put(const struct pack *pack, const struct edit_source *source, const 
 {
     struct packed packed = {.path = path, .size = source->size};
     struct edit_attributes attributes;
-    char folder[FILE_PATH_MAX];
-    const char *slash = strrchr(path, '/');
 
-    if (strlen(path) >= sizeof folder)
-        return err_set(err, CHR_E_USAGE, "a path of more than %zu bytes", sizeof folder - 1);
-    (void)snprintf(folder, sizeof folder, "%.*s", slash != NULL ? (int)(slash - path) : 0, path);
     /* First the folder, whose attributes the file may take. */
-    if (side_make_folder(pack->session, pack->side, folder, err) < 0 ||
+    if (make_folders_above(pack, path, err) < 0 ||
         check_place(pack, path, &packed.replaced, err) < 0 ||
         side_attributes(pack->session, pack->side, path, FILE_REGULAR, &attributes, err) < 0)
         return -1;
@@ -142,8 +175,6 @@ static int pack_folder(const struct pack *pack, int fd, const char *name, const 
                        unsigned depth, struct chr_error *err)
 {
     struct dirent **entries = NULL;
-    struct edit_entry there;
-    struct packed packed = {.path = path, .is_folder = true};
     int count;
     int result;
 
@@ -151,12 +182,7 @@ static int pack_folder(const struct pack *pack, int fd, const char *name, const 
         return err_set(err, CHR_E_USAGE, "%s is a folder; -r copies folders", name);
     if (depth > DEPTH_MAX)
         return err_set(err, CHR_E_REFUSED, "%s is more than %d folders deep", name, DEPTH_MAX);
-    packed.replaced = side_stat(pack->session, pack->side, path, &there, err) == 0;
-    if (side_make_folder(pack->session, pack->side, path, err) < 0 ||
-        side_stat(pack->session, pack->side, path, &there, err) < 0)
-        return -1;
-    packed.mode = there.attributes.mode;
-    if (!packed.replaced && pack->done(pack->context, &packed, err) < 0)
+    if (make_folders_above(pack, path, err) < 0 || make_folder(pack, path, false, err) < 0)
         return -1;
     count = scandirat(fd, ".", &entries, not_dots, by_name);
     if (count < 0)
@@ -193,6 +219,8 @@ int pack_source(const struct pack *pack, const char *source, const char *path,
 {
     AUTO_CLOSE int fd = open(source, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
+    if (source[0] == '\0')
+        return err_set(err, CHR_E_USAGE, "the name of the file to copy is empty");
     if (fd < 0)
         return err_errno(err, errno, "cannot open %s", source);
     return pack_opened(pack, fd, source, path, 0, err);

@@ -8,6 +8,7 @@
 struct packed {
     const char *path;
     bool is_folder;
+    bool is_above; /* a folder that was missing above what was asked for */
     bool replaced;
     uint64_t size;
     uint32_t mode;

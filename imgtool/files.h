@@ -1,0 +1,33 @@
+/* chrimg ls, cat, cp, rm: what they share. */
+#ifndef CHRIMG_IMGTOOL_FILES_H
+#define CHRIMG_IMGTOOL_FILES_H
+
+#include "tool.h"
+
+enum { FILES_OPTION_JSON = 256 };
+
+struct files_arguments {
+    struct chr_copy_options options;
+    struct chr_copy_report report;
+    int64_t source_date;
+    unsigned flags;
+    bool details;
+    bool json;
+};
+
+/* For take_options(), with a struct files_arguments. */
+int files_take_option(const struct command *command, int option, void *arguments);
+
+/* The place that TEXT names; without NEEDS_PATH an image alone will do. */
+int files_take_place(const struct command *command, const char *text, bool needs_path,
+                     struct chr_place *place);
+
+/* Print the file at PLACE on stdout; FLAGS for chr_image_open().  The exit code. */
+int files_print(const struct chr_place *place, unsigned flags);
+
+#define FILES_PLACES                                                                         \
+    "\n"                                                                                   \
+    "IMG:/PATH is on the root partition, IMG:boot:/PATH on the boot partition; IMG@TAG of\n" \
+    "a snapshot. A file of that whole name wins.\n"
+
+#endif
