@@ -1,20 +1,33 @@
 /* chrimg extract */
 #include <stdio.h>
+#include <string.h>
 
 #include "json.h"
 #include "tool.h"
 #include "ui.h"
 
-enum { OPTION_RAW = 256, OPTION_JSON };
+enum { OPTION_RAW = 256, OPTION_PARTITION, OPTION_JSON };
 
 static const struct option long_options[] = {
     {"output", required_argument, NULL, 'o'},
     {"raw", required_argument, NULL, OPTION_RAW},
+    {"partition", required_argument, NULL, OPTION_PARTITION},
     {"force", no_argument, NULL, 'f'},
     {"json", no_argument, NULL, OPTION_JSON},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
 };
+
+static void print_partition(const struct chr_extract_options *options,
+                            const struct chr_extract_report *report)
+{
+    if (options->partition == NULL || strcmp(options->partition, "boot") == 0)
+        ui_out("wrote the boot partition");
+    else if (strcmp(options->partition, "root") == 0)
+        ui_out("wrote the root partition");
+    else
+        ui_out("wrote partition %u", report->partition);
+}
 
 static int print_report(const struct chr_extract_options *options,
                         const struct chr_extract_report *report, bool json)
@@ -22,15 +35,23 @@ static int print_report(const struct chr_extract_options *options,
     char size[UI_SIZE_TEXT];
 
     if (json)
-        return json_print(json_pack("{s:i, s:i, s:i, s:I}", "schema", 1, "files",
+        return json_print(json_pack("{s:i, s:i, s:i, s:I, s:o}", "schema", 1, "files",
                                     (int)report->files, "folders", (int)report->folders, "bytes",
-                                    (json_int_t)report->bytes));
-    if (options->folder != NULL)
-        ui_out("extracted %u file%s and %u folder%s to %s\n", report->files,
-               report->files == 1 ? "" : "s", report->folders, report->folders == 1 ? "" : "s",
-               options->folder);
-    if (options->raw != NULL)
-        ui_out("wrote the boot partition to %s\n", options->raw);
+                                    (json_int_t)report->bytes, "partition",
+                                    options->raw != NULL ? json_integer(report->partition)
+                                                         : json_null()));
+    if (options->folder != NULL) {
+        ui_out("extracted %u file%s and %u folder%s to ", report->files,
+               report->files == 1 ? "" : "s", report->folders, report->folders == 1 ? "" : "s");
+        ui_name(options->folder);
+        ui_out("\n");
+    }
+    if (options->raw != NULL) {
+        print_partition(options, report);
+        ui_out(" to ");
+        ui_name(options->raw);
+        ui_out("\n");
+    }
     ui_out("%s in all\n", ui_size(report->bytes, size));
     return EXIT_DONE;
 }
@@ -64,6 +85,8 @@ static int take_option(const struct command *command, int option, void *argument
         arguments->options.folder = optarg;
     else if (option == OPTION_RAW)
         arguments->options.raw = optarg;
+    else if (option == OPTION_PARTITION)
+        arguments->options.partition = optarg;
     else if (option == 'f')
         arguments->options.force = true;
     else
@@ -84,15 +107,21 @@ static int run(const struct command *command, int argc, char **argv)
         return status;
     if (arguments.options.folder == NULL && arguments.options.raw == NULL)
         return usage_error(command, "say where to: -o FOLDER, or --raw FILE");
+    if (arguments.options.partition != NULL && arguments.options.raw == NULL)
+        return usage_error(command, "--partition is of --raw; files of the root partition "
+                                    "are copied by chrimg cp -r IMG:/ FOLDER");
+    if (arguments.options.raw != NULL && strcmp(arguments.options.raw, "-") == 0)
+        return usage_error(command, "a partition is written to a file, not to standard output");
     return extract(path, &arguments.options, arguments.json);
 }
 
 const struct command command_extract = {
     .name = "extract",
-    .arguments = "[-o FOLDER] [--raw FILE] IMG",
-    .summary = "take the boot partition's files out, with times and modes",
+    .arguments = "[-o FOLDER] [--raw FILE [--partition WHICH]] IMG",
+    .summary = "take the boot partition's files out, or a whole partition",
     .help = "  -o, --output FOLDER   write the files there; made if need be\n"
             "      --raw FILE        write the partition itself, byte for byte\n"
+            "      --partition WHICH  of --raw: boot (the default), root, or its number\n"
             "  -f, --force           replace files that are there\n"
             "      --json            report as JSON\n"
             "  -h, --help            this\n",

@@ -22,6 +22,7 @@
 #include "op/files.h"
 #include "op/target.h"
 #include "op/verify.h"
+#include "op/way_out.h"
 
 /* ---- names of outputs ---- */
 
@@ -114,7 +115,7 @@ static int check_input(struct fatten *f)
         return err_context(f->err, "%s", a->loader->path);
     }
     if (a->contents == CHR_CONTENTS_EXT && check_ext(&a->super, f->err) < 0)
-        return -1;
+        return way_out_by_e2fsck(f->image, a->boot, f->err);
     return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "op/child.h"
 #include "op/files.h"
+#include "op/way_out.h"
 
 #define TEMPORARY_SUFFIX ".chrimg-tmp"
 
@@ -26,6 +27,57 @@ static const struct {
 };
 
 #define FORMAT_COUNT (sizeof formats / sizeof formats[0])
+
+/* What else is taken for an image, and the command that makes one of it. */
+static const struct {
+    const char *what;
+    const char *magic;
+    size_t magic_size;
+    const char *command;
+    const char *into; /* what stands before the new name */
+    const char *ending;
+} others[] = {
+    {"a VMDK that is the description of other files", "# Disk DescriptorFile", 21,
+     "qemu-img convert -O qcow2", "", ".qcow2"},
+    {"a QED image", "QED\0", 4, "qemu-img convert -O qcow2", "", ".qcow2"},
+    {"compressed with gzip", "\x1f\x8b\x08", 3, "gzip -dc", "> ", ".img"},
+    {"compressed with xz", "\xfd" "7zXZ\0", 6, "xz -dc", "> ", ".img"},
+    {"compressed with zstd", "\x28\xb5\x2f\xfd", 4, "zstd -dc", "> ", ".img"},
+    {"compressed with bzip2", "BZh", 3, "bzip2 -dc", "> ", ".img"},
+    {"a 7z archive", "7z\xbc\xaf\x27\x1c", 6, "7z e -so", "> ", ".img"},
+};
+
+static int refuse(const char *path, const char *what, const char *command, const char *into,
+                  const char *ending, struct chr_error *err)
+{
+    AUTO_FREE char *source = way_out_name(path, NULL, err);
+    AUTO_FREE char *target = source != NULL ? way_out_name(path, ending, err) : NULL;
+
+    if (target == NULL)
+        return -1;
+    (void)err_set(err, CHR_E_UNSUPPORTED, "%s is %s", path, what);
+    return err_hint(err, "%s %s %s%s", command, source, into, target);
+}
+
+int foreign_refuse(const char *path, const uint8_t *head, size_t size, struct chr_error *err)
+{
+    char what[32];
+
+    /* Whatever it begins with, a disk that a BIOS would start is a disk. */
+    if (size < CHR_SECTOR_SIZE || (head[510] == 0x55 && head[511] == 0xAA))
+        return 0;
+    for (size_t i = 0; i < FORMAT_COUNT; i++) {
+        if (memcmp(head + formats[i].magic_offset, formats[i].magic, formats[i].magic_size) != 0)
+            continue;
+        (void)snprintf(what, sizeof what, "a %s image", formats[i].ending + 1);
+        return refuse(path, what, "chrimg convert", "", ".qcow2", err);
+    }
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (memcmp(head, others[i].magic, others[i].magic_size) == 0)
+            return refuse(path, others[i].what, others[i].command, others[i].into,
+                          others[i].ending, err);
+    return 0;
+}
 
 const char *foreign_format_of(const char *path)
 {

@@ -5,6 +5,8 @@
 #ifndef CHRIMG_OP_FOREIGN_H
 #define CHRIMG_OP_FOREIGN_H
 
+#include <stdint.h>
+
 #include "base/error.h"
 
 /* qemu-img's name for the format that PATH's ending means, or NULL: not a foreign one. */
@@ -12,6 +14,12 @@ const char *foreign_format_of(const char *path);
 
 /* Whether the file at PATH begins like one of the foreign formats; a missing file does not. */
 int foreign_source(const char *path, bool *foreign, struct chr_error *err);
+
+/*
+ * Refuse the file at PATH when its first SIZE bytes at HEAD, a sector at least, say that it is
+ * none of our formats: another of qemu-img's, or compressed.  A raw disk may have a VHD's footer.
+ */
+int foreign_refuse(const char *path, const uint8_t *head, size_t size, struct chr_error *err);
 
 /* Whether qemu-img is asked for FORMAT (its name). */
 bool foreign_format(const char *format);

@@ -5,6 +5,7 @@
 #include "block/raw.h"
 #include "block/zip.h"
 #include "qcow2/qcow2.h"
+#include "op/foreign.h"
 #include "op/undo.h"
 
 #define HEAD_SIZE 512
@@ -71,7 +72,8 @@ static int open_format(struct chr_image *image, unsigned flags, struct chr_error
     }
     if (image->format == CHR_FORMAT_ZIP)
         return open_zip(image, flags, err);
-    if (recover(image, err) < 0)
+    if (foreign_refuse(image->path, head, sizeof head, err) < 0 ||
+        recover(image, err) < 0)
         return -1;
     image->disk = image->undo != NULL ? image->undo : image->file;
     return 0;

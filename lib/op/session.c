@@ -10,6 +10,7 @@
 #include "op/analysis.h"
 #include "op/commit.h"
 #include "op/copy.h"
+#include "op/way_out.h"
 
 /* Folders that the root partition of a RouterOS has, of any version. */
 static const char *const root_marks[] = {"rw", "var"};
@@ -101,6 +102,8 @@ static int find_root(struct session *s, const struct partition *boot, struct chr
     s->sides[SESSION_ROOT].partition = found;
     s->sides[SESSION_BOOT].partition = boot != found ? boot : NULL;
     s->sides[SESSION_BOOT].is_boot = true;
+    s->sides[SESSION_ROOT].image = s->image;
+    s->sides[SESSION_BOOT].image = s->image;
     return 0;
 }
 
@@ -120,6 +123,12 @@ int session_open(struct chr_image *image, const int64_t *modified, struct sessio
 }
 
 /* ---- a side ---- */
+
+int side_way_out(const struct side *side, struct chr_error *err)
+{
+    return side->contents == CHR_CONTENTS_EXT
+               ? way_out_by_e2fsck(side->image, side->partition, err) : -1;
+}
 
 static int refuse_side(const struct session *s, enum session_side which, struct chr_error *err)
 {
@@ -192,8 +201,10 @@ int session_side(struct session *s, enum session_side which, struct side **out,
 
     if (side->partition == NULL)
         return refuse_side(s, which, err);
-    if (side->window == NULL && open_side(s, side, which, err) < 0)
+    if (side->window == NULL && open_side(s, side, which, err) < 0) {
+        (void)side_way_out(side, err);
         return err_context(err, "partition %u", side->partition->number);
+    }
     *out = side;
     return 0;
 }
@@ -212,7 +223,7 @@ static int blame(const struct session *s, const struct side *side, struct chr_er
         side->contents == CHR_CONTENTS_EXT && ext_verify(window, &before) < 0) {
         *err = before;
         (void)err_context(err, "it was damaged before");
-        return err_hint(err, "chrimg check says more; e2fsck -f mends an ext");
+        return err_hint(err, "chrimg check says more; e2fsck mends an ext");
     }
     err->code = CHR_E_INTERNAL;
     return err_context(err, "verification");
@@ -235,8 +246,10 @@ static int finish_side(struct session *s, struct side *side, struct chr_error *e
         return 0;
     if ((side->ext != NULL ? ext_edit_finish(&side->ext, err) : fat_edit_finish(&side->fat, err)) <
             0 ||
-        verify_side(s, side, err) < 0)
+        verify_side(s, side, err) < 0) {
+        (void)side_way_out(side, err);
         return err_context(err, "partition %u", side->partition->number);
+    }
     return 0;
 }
 

@@ -25,6 +25,7 @@ enum session_side { SESSION_ROOT, SESSION_BOOT, SESSION_SIDES };
 
 /* One partition.  Read by side_open(), changed by the functions below. */
 struct side {
+    const struct chr_image *image; /* borrowed */
     const struct partition *partition;
     bool is_boot;
     struct blk *window; /* on the overlay */
@@ -62,6 +63,9 @@ void session_release(struct session *session);
  */
 int session_side(struct session *session, enum session_side which, struct side **out,
                  struct chr_error *err);
+
+/* Say how e2fsck gets at an ext whose damage ERR tells of; returns -1. */
+int side_way_out(const struct side *side, struct chr_error *err);
 
 /* ---- reading ---- */
 

@@ -14,12 +14,13 @@ static int begin_edit(struct side *side, struct chr_error *err)
         return 0;
     file_tree_release(&side->before);
     if (side_read_all(side, &side->before, err) < 0)
-        return -1;
+        return side_way_out(side, err);
     for (size_t i = 0; i < side->before.count; i++)
         if (side->before.nodes[i].modified > side->newest)
             side->newest = side->before.nodes[i].modified;
-    return side->contents == CHR_CONTENTS_FAT ? fat_edit_open(side->window, &side->fat, err)
-                                              : ext_edit_open(side->window, &side->ext, err);
+    if (side->contents == CHR_CONTENTS_FAT)
+        return fat_edit_open(side->window, &side->fat, err);
+    return ext_edit_open(side->window, &side->ext, err) < 0 ? side_way_out(side, err) : 0;
 }
 
 static int stat_path(struct side *side, const char *path, struct edit_entry *out,

@@ -163,7 +163,7 @@ int side_find(struct side *side, const char *path, bool recursive, struct found 
 
     if ((side->contents == CHR_CONTENTS_FAT ? find_on_fat(side, path, &found, err)
                                             : find_on_ext(side, path, recursive, &found, err)) < 0)
-        return -1;
+        return side_way_out(side, err);
     *out = found;
     found = (struct found){0};
     return 0;
