@@ -2,12 +2,14 @@
 #include "tool.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ui.h"
 
@@ -223,9 +225,25 @@ static int run(int argc, char **argv)
     return command != NULL ? command->run(command, argc - 1, argv + 1) : unknown_command(argv[1]);
 }
 
+/*
+ * A standard stream that is closed would be the number of the next file that is opened: what is
+ * said would go into the image.  In its place stands one that can neither be read nor written.
+ */
+static bool fill_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            return false;
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     int status;
+
+    if (!fill_streams())
+        return EXIT_FAILED;
 
     (void)setlocale(LC_CTYPE, "");
     /* Ignored by who started us, it would keep children's exit codes from us: all would seem well. */

@@ -38,6 +38,19 @@ silent() {
 
 silent "a good script: nothing to say" "$CHRIMG" lint good.rsc
 silent "an empty one" "$CHRIMG" lint /dev/null
+odd=$'two\nlines\e[31m.rsc'
+cp bad.rsc "$odd"
+check_exit "a name is on one line, and steers no terminal" 1 \
+    '^two\\x0alines\\x1b\[31m\.rsc:1:1: error: add' "$CHRIMG" lint "$odd"
+check_equal "each finding is one line" "$("$CHRIMG" lint "$odd" | wc -l)" 3
+rm "$odd"
+check_exit "an empty name" 2 'name of a script is empty' "$CHRIMG" lint ''
+check_exit "closed standard input" 1 'cannot read standard input' sh -c '"$CHRIMG" lint - <&-'
+printf '\357\273\277/ip address\n' >one.rsc
+printf '\357\273\277/ip route\n' >two.rsc
+check_exit "files that were joined, with a mark each" 0 '^<stdin>:1:1: note: 2 byte order marks' \
+    sh -c 'cat one.rsc two.rsc | "$CHRIMG" lint -'
+check_exit "each file has its own" 0 '^two.rsc:1:1: note: the byte order mark' "$CHRIMG" lint one.rsc two.rsc
 check_exit "errors: exit status 1" 1 '^bad\.rsc:1:1: error: add is no command here' \
     "$CHRIMG" lint bad.rsc
 check_exit "the nearest menu" 1 '^bad\.rsc:2:1: warning: /ipp .* is /ip meant\?' "$CHRIMG" lint bad.rsc
@@ -63,7 +76,7 @@ check_exit "no file" 2 'name the scripts' "$CHRIMG" lint
 check_exit "an unknown option" 2 'there is no option --fix' "$CHRIMG" lint --fix good.rsc
 check_exit "standard input twice" 2 'once only' "$CHRIMG" lint - - </dev/null
 check_exit "a missing file" 1 'cannot open none\.rsc' "$CHRIMG" lint none.rsc
-check_exit "a folder" 1 'cannot read \.' "$CHRIMG" lint .
+check_exit "a folder" 2 'is a folder, not a script' "$CHRIMG" lint .
 check_exit "an image by mistake" 1 '/dev/zero is larger than 4096 KiB' "$CHRIMG" lint /dev/zero
 printf '/ip\0address\n' >nul.rsc
 check_exit "a NUL byte" 1 '^nul\.rsc:1:4: error: this is a NUL byte' "$CHRIMG" lint nul.rsc

@@ -178,6 +178,8 @@ int raw_open(const char *path, enum raw_mode mode, struct blk **out, struct chr_
     uint64_t size = 0;
     int handed;
 
+    if (fd < 0 && errno == EISDIR)
+        return err_set(err, CHR_E_USAGE, "%s is a folder, not a disk image", path);
     if (fd < 0)
         return err_errno(err, errno, "cannot open %s", path);
     /* Asked before the lock, the size could be that of before another's change. */

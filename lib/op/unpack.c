@@ -229,10 +229,15 @@ static int open_target(struct unpacking *x)
 {
     const char *folder = x->options->folder;
 
-    if (mkdir(folder, 0777) == 0)
+    if (folder[0] == '\0')
+        return err_set(x->err, CHR_E_USAGE, "the name of the folder to write to is empty");
+    if (mkdir(folder, 0777) == 0) {
         x->states[0] = CREATED;
-    else if (errno != EEXIST)
-        return err_errno(x->err, errno, "cannot create the folder %s", folder);
+    } else if (errno != EEXIST) {
+        (void)err_errno(x->err, errno, "cannot create the folder %s", folder);
+        return x->err->code == CHR_E_MISSING
+                   ? err_hint(x->err, "make the folder above it first: mkdir -p") : -1;
+    }
     x->folders[0] = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (x->folders[0] < 0 && errno == ENOTDIR)
         return err_set(x->err, CHR_E_USAGE, "%s is a file; name a folder to write to", folder);

@@ -89,7 +89,8 @@ int rsc_address_parse(const char *text, unsigned parts, const char *what,
     out->prefix = bits_of(out);
     if (strlen(copy) >= sizeof out->text ||
         inet_pton(out->v6 ? AF_INET6 : AF_INET, copy, out->bytes) != 1)
-        return err_set(err, CHR_E_USAGE, "%s: %s is no IP address", what, text);
+        return err_set(err, CHR_E_USAGE, "%s: %s is no IP address", what,
+                       text[0] != '\0' ? text : "nothing");
     memcpy(out->text, copy, strlen(copy) + 1);
     if ((parts & RSC_ADDRESS_PREFIX) != 0 && prefix == NULL) {
         (void)err_set(err, CHR_E_USAGE, "%s: %s has no prefix", what, text);

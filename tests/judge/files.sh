@@ -164,6 +164,36 @@ check "cp -r into a folder" "$CHRIMG" cp -r f.img:boot:/EFI into
 check "on FAT" cmp into/EFI/BOOT/BOOTX64.EFI wanted.efi
 check_exit "not over the image itself" 2 'the image itself' "$CHRIMG" cp -f a.img:/rw/autorun.scr a.img
 check_exit "two hosts" 2 'IMG:/PATH' "$CHRIMG" cp out.scr other
+check_exit "to standard output" 0 '^changed$' sh -c '"$CHRIMG" cp -f changed a.img:/rw/REBOOT >/dev/null && "$CHRIMG" cp a.img:/rw/REBOOT -'
+check_equal "the bytes alone" "$("$CHRIMG" cp a.img:/rw/REBOOT - 2>&1)" changed
+check "no file is called -" test ! -e ./-
+check_exit "not together with --json" 2 'both write' "$CHRIMG" cp --json a.img:/rw/REBOOT -
+check_exit "a full device" 1 'standard output' sh -c '"$CHRIMG" cp a.img:/var/pdb/system/image - >/dev/full'
+check_exit "a folder" 1 'is a folder' "$CHRIMG" cp -r a.img:/rw -
+check "a file that is called so" "$CHRIMG" cp a.img:/rw/REBOOT ./-
+check_equal "is one" "$(cat ./-)" changed
+rm -f ./-
+printf 'in\0put' >input
+check "from standard input" sh -c 'cat input | "$CHRIMG" cp - a.img:/rw/fromstdin'
+check_equal "the bytes arrive" "$("$CHRIMG" cat a.img:/rw/fromstdin | od -c)" "$(od -c <input)"
+check_exit "it has no name for a folder" 2 'no name' sh -c '"$CHRIMG" cp - a.img:/rw <input'
+check_exit "nor for one that ends in a slash" 2 'no name' sh -c '"$CHRIMG" cp - a.img:/nothing/ <input'
+check_exit "nor does it replace" 1 'there already' sh -c '"$CHRIMG" cp - a.img:/rw/fromstdin <input'
+check "an empty one" "$CHRIMG" cp - a.img:/rw/empty </dev/null
+check_exit "more than is kept in memory" 1 'larger than 32768 KiB' \
+    sh -c 'head -c 40000000 /dev/zero | "$CHRIMG" cp - a.img:/rw/zeros'
+check_exit "a closed one" 1 'cannot read standard input' sh -c '"$CHRIMG" cp - a.img:/rw/closed <&-'
+state=$(sha256sum <a.img)
+check_exit "a report has nowhere to go" 1 'standard output' sh -c '"$CHRIMG" ls a.img:/ >&-'
+check_exit "nor has a copy" 1 'standard output' sh -c '"$CHRIMG" cp a.img:/rw/REBOOT - >&-'
+check "messages neither" sh -c '! "$CHRIMG" cp - a.img:/rw/closed <&- 2>&- >&-'
+check_equal "and nothing of it goes into the image" "$(sha256sum <a.img)" "$state"
+check_exit "a device is written to by the shell" 1 'cp IMG:/PATH - > /dev/null' "$CHRIMG" cp a.img:/rw/REBOOT /dev/null
+check_exit "an empty name" 2 'is empty' "$CHRIMG" cp '' a.img:/x
+check_exit "folders that are made are said" 0 '^made 2 folders above it$' "$CHRIMG" cp plain a.img:/deep/down/x
+check_exit "and those that would be" 0 '^would make 1 folder above it$' "$CHRIMG" cp -n plain a.img:/deep/else/x
+check_equal "in JSON" "$("$CHRIMG" cp -rn --json into/EFI/BOOT a.img:/one/two/three | jq -c '[.folders_above, .folders]')" '[2,1]'
+check_equal "none" "$("$CHRIMG" cp -n --json plain a.img:/deep/y | jq .folders_above)" 0
 check_exit "two images" 2 'one side' "$CHRIMG" cp a.img:/rw/REBOOT f.img:/x
 check_equal "nothing is left" "$(find . -name '.chrimg*')" ""
 
