@@ -233,24 +233,31 @@ bool overlay_next(struct blk *blk, uint64_t off, struct overlay_run *run)
     return false;
 }
 
+/* Of the sectors of PAGE that are ours, those that differ from BELOW, which holds what is there. */
+static uint8_t differing(const struct page *page, const uint8_t *below)
+{
+    uint8_t mask = page->written;
+
+    for (unsigned i = 0; i < PAGE_SECTORS; i++)
+        if ((mask & 1 << i) != 0 && memcmp(below + i * OVERLAY_SECTOR,
+                                           page->bytes + i * OVERLAY_SECTOR, OVERLAY_SECTOR) == 0)
+            mask &= (uint8_t)~(1 << i);
+    return mask;
+}
+
 int overlay_drop_unchanged(struct blk *blk, struct chr_error *err)
 {
     struct overlay *overlay = overlay_of(blk);
-    uint8_t below[OVERLAY_SECTOR];
+    uint8_t below[PAGE_SIZE_BYTES];
 
     for (size_t at = 0; at < overlay->count; at++) {
         struct page *page = &overlay->pages[at];
+        uint64_t off = page->index * PAGE_SIZE_BYTES;
 
-        for (unsigned i = 0; i < PAGE_SECTORS; i++) {
-            uint64_t off = page->index * PAGE_SIZE_BYTES + i * OVERLAY_SECTOR;
-
-            if ((page->written & 1 << i) == 0)
-                continue;
-            if (blk_read(overlay->base, off, below, sizeof below, err) < 0)
-                return -1;
-            if (memcmp(below, page->bytes + i * OVERLAY_SECTOR, sizeof below) == 0)
-                page->written &= (uint8_t)~(1 << i);
-        }
+        if (blk_read(overlay->base, off, below,
+                     (size_t)min_u64(sizeof below, overlay->base->size - off), err) < 0)
+            return -1;
+        page->written = differing(page, below);
     }
     return 0;
 }

@@ -74,6 +74,9 @@ struct map_walk {
     struct ext *ext;
     struct file_node *node;
     uint64_t seen; /* blocks so far, indirect ones included */
+    uint64_t first; /* of an indirect map: COUNT blocks from START on that are not added yet */
+    uint64_t start;
+    uint64_t count;
     struct chr_error *err;
     int result;
 };
@@ -126,6 +129,15 @@ static int map_add_own(struct map_walk *walk, uint64_t block)
                              (struct file_run){.off = block * size, .length = size}, walk->err);
 }
 
+static int map_add_waiting(struct map_walk *walk)
+{
+    uint64_t count = walk->count;
+
+    walk->count = 0;
+    return count > 0 ? map_add(walk, walk->first, walk->start, count, false) : 0;
+}
+
+/* Blocks that follow each other wait for the rest of their run: a large file has thousands. */
 static int map_one(ext2_filsys fs, blk64_t *block, e2_blkcnt_t index, blk64_t parent, int offset,
                    void *private)
 {
@@ -134,9 +146,20 @@ static int map_one(ext2_filsys fs, blk64_t *block, e2_blkcnt_t index, blk64_t pa
     (void)fs;
     (void)parent;
     (void)offset;
-    /* A negative index is an indirect block. */
-    walk->result = index >= 0 ? map_add(walk, (uint64_t)index, *block, 1, false)
-                              : map_add_own(walk, *block);
+    if (index >= 0 && walk->count > 0 && (uint64_t)index == walk->first + walk->count &&
+        *block == walk->start + walk->count &&
+        (uint64_t)index * walk->ext->super.block_size < walk->node->size) {
+        walk->count++;
+        return 0;
+    }
+    walk->result = map_add_waiting(walk);
+    if (walk->result == 0 && index < 0) { /* an indirect block */
+        walk->result = map_add_own(walk, *block);
+    } else {
+        walk->first = (uint64_t)index;
+        walk->start = *block;
+        walk->count = 1;
+    }
     return walk->result < 0 ? BLOCK_ABORT : 0;
 }
 
@@ -145,7 +168,7 @@ static int map_indirect(struct map_walk *walk, ext2_ino_t ino)
     errcode_t code = ext2fs_block_iterate3(walk->ext->fs, ino, BLOCK_FLAG_READ_ONLY, NULL, map_one,
                                            walk);
 
-    if (walk->result < 0)
+    if (walk->result < 0 || map_add_waiting(walk) < 0)
         return -1;
     return code != 0 ? ext_error(walk->ext, code, "block map", walk->err) : 0;
 }

@@ -9,9 +9,10 @@
 #include "fs/ext.h"
 #include "fs/ext_io.h"
 
-/* What is known of an inode; all zero for one that is free. */
+/* What is known of an inode that is in use. */
 struct inode_facts {
-    uint16_t mode;   /* 0: free */
+    uint32_t ino;
+    uint16_t mode;
     uint16_t links;  /* as it says */
     uint32_t found;  /* entries that name it, "." and ".." among them */
     uint32_t parent; /* folders: the one with the entry that names it */
@@ -31,7 +32,9 @@ struct check {
     struct ext_super super;
     ext2_filsys fs;
     uint8_t *claimed; /* one bit a block, from the first data block on */
-    struct inode_facts *inodes; /* by number */
+    struct inode_facts *inodes; /* ascending */
+    size_t inode_count;
+    size_t inode_capacity;
     uint32_t *folders; /* their numbers, ascending */
     size_t folder_count;
     size_t folder_capacity;
@@ -41,6 +44,9 @@ struct check {
 };
 
 int check_error(struct check *check, errcode_t code, const char *doing, struct chr_error *err);
+
+/* What is known of inode INO; NULL when it is free. */
+struct inode_facts *check_facts(const struct check *check, uint32_t ino);
 
 /* Claim blocks for one owner; fails when they are outside or another's. */
 int check_claim(struct check *check, uint64_t start, uint64_t count, struct chr_error *err);

@@ -1,7 +1,7 @@
 /*
  * The verifier: inodes, folders, then what is counted from them against what the file
  * system says of itself.  It claims every block for one owner, and follows every name
- * to an inode; memory is one bit a block and 24 bytes an inode.
+ * to an inode; memory is one bit a block and 24 bytes an inode in use.
  */
 #include "fs/ext_verify.h"
 
@@ -37,6 +37,22 @@ int check_error(struct check *check, errcode_t code, const char *doing, struct c
     return err_set(err, CHR_E_DAMAGED, "ext %s: %s", doing, error_message(code));
 }
 
+struct inode_facts *check_facts(const struct check *check, uint32_t ino)
+{
+    size_t low = 0;
+    size_t high = check->inode_count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (check->inodes[middle].ino < ino)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < check->inode_count && check->inodes[low].ino == ino ? &check->inodes[low] : NULL;
+}
+
 int check_claim(struct check *check, uint64_t start, uint64_t count, struct chr_error *err)
 {
     uint64_t first = check->super.first_data_block;
@@ -44,11 +60,17 @@ int check_claim(struct check *check, uint64_t start, uint64_t count, struct chr_
     if (start < first || !range_within(start, count, check->super.blocks))
         return err_set(err, CHR_E_DAMAGED, "block %" PRIu64 " is outside the file system", start);
     for (uint64_t bit = start - first; bit < start - first + count; bit++) {
+        uint8_t *byte = &check->claimed[bit / 8];
         uint8_t mask = (uint8_t)(1u << (bit % 8));
 
-        if ((check->claimed[bit / 8] & mask) != 0)
+        if (bit % 8 == 0 && start - first + count - bit >= 8 && *byte == 0) {
+            *byte = 0xFF; /* eight at once */
+            bit += 7;
+            continue;
+        }
+        if ((*byte & mask) != 0)
             return err_set(err, CHR_E_DAMAGED, "block %" PRIu64 " is in use twice", bit + first);
-        check->claimed[bit / 8] |= mask;
+        *byte |= mask;
     }
     return 0;
 }
@@ -117,8 +139,7 @@ static int open_check(struct check *check, struct blk *device, struct chr_error 
     if (code != 0)
         return check_error(check, code, "file system", err);
     check->claimed = mem_new(1, check->super.blocks / 8 + check->super.block_size + 1, err);
-    check->inodes = mem_new((size_t)check->super.inodes + 1, sizeof *check->inodes, err);
-    if (check->claimed == NULL || check->inodes == NULL || check_super(check, err) < 0)
+    if (check->claimed == NULL || check_super(check, err) < 0)
         return -1;
     for (dgrp_t group = 0; group < check->fs->group_desc_count; group++)
         if (claim_group(check, group, err) < 0)
@@ -131,8 +152,11 @@ static int open_check(struct check *check, struct blk *device, struct chr_error 
 static uint64_t count_bits(const uint8_t *bits, uint64_t count)
 {
     uint64_t set = 0;
+    uint64_t i = 0;
 
-    for (uint64_t i = 0; i < count / 8; i++)
+    for (; i + 8 <= count / 8; i += 8)
+        set += (unsigned)__builtin_popcountll(le64(bits + i));
+    for (; i < count / 8; i++)
         set += (unsigned)__builtin_popcount(bits[i]);
     if (count % 8 != 0)
         set += (unsigned)__builtin_popcount(bits[count / 8] & ((1u << (count % 8)) - 1));
@@ -171,7 +195,8 @@ static int compare_blocks(struct check *check, dgrp_t group, uint8_t *buf,
     return 0;
 }
 
-static int compare_inodes(struct check *check, dgrp_t group, uint8_t *buf,
+/* *NEXT is the place of the first inode of the group, and in the end of the next one. */
+static int compare_inodes(struct check *check, dgrp_t group, size_t *next, uint8_t *buf,
                           struct chr_error *err)
 {
     uint32_t count = check->super.inodes_per_group;
@@ -185,13 +210,19 @@ static int compare_inodes(struct check *check, dgrp_t group, uint8_t *buf,
         return check_error(check, code, "inode bitmap", err);
     for (uint32_t i = 0; i < count; i++) {
         uint32_t ino = first + i;
-        bool used = check->inodes[ino].mode != 0 || ino < EXT2_FIRST_INODE(check->fs->super);
+        const struct inode_facts *facts =
+            *next < check->inode_count && check->inodes[*next].ino == ino ? &check->inodes[*next]
+                                                                         : NULL;
+        bool used = facts != NULL || ino < EXT2_FIRST_INODE(check->fs->super);
 
         if (((buf[i / 8] >> (i % 8) & 1) != 0) != used)
             return err_set(err, CHR_E_DAMAGED, "inode %" PRIu32 " is %s", ino,
                            used ? "in use, but marked free" : "marked as used, but free");
         unused += !used;
-        folders += S_ISDIR(check->inodes[ino].mode);
+        if (facts == NULL)
+            continue;
+        folders += S_ISDIR(facts->mode);
+        ++*next;
     }
     if (ext2fs_bg_free_inodes_count(check->fs, group) != unused)
         return err_set(err, CHR_E_DAMAGED, "it counts %" PRIu32 " free inodes, but has %" PRIu32,
@@ -210,6 +241,7 @@ static int check_bitmaps(struct check *check, struct chr_error *err)
 {
     AUTO_FREE uint8_t *buf = mem_new(1, (size_t)check->super.block_size + 8, err);
     errcode_t code = ext2fs_read_bitmaps(check->fs);
+    size_t next = 0;
 
     if (buf == NULL)
         return -1;
@@ -219,48 +251,48 @@ static int check_bitmaps(struct check *check, struct chr_error *err)
         return err_set(err, CHR_E_DAMAGED, "a bitmap's padding is not set");
     for (dgrp_t group = 0; group < check->fs->group_desc_count; group++)
         if (compare_blocks(check, group, buf, err) < 0 ||
-            compare_inodes(check, group, buf, err) < 0)
+            compare_inodes(check, group, &next, buf, err) < 0)
             return err_context(err, "block group %" PRIu32, (uint32_t)group);
     return 0;
 }
 
 /* ---- names ---- */
 
-/* Follow the parents up; what is on the way hangs below the root too. */
-static int reach(struct check *check, uint32_t ino, struct chr_error *err)
+/* Follow the parents up from FOLDER; what is on the way hangs below the root too. */
+static int reach(struct check *check, struct inode_facts *folder, struct chr_error *err)
 {
-    uint32_t at = ino;
+    struct inode_facts *at = folder;
 
-    for (size_t steps = 0; !check->inodes[at].reached; steps++) {
-        const struct inode_facts *facts = &check->inodes[at];
-
-        if (facts->parent == 0)
-            return err_set(err, CHR_E_DAMAGED, "folder of inode %" PRIu32 " is in no folder", at);
-        if (facts->dotdot != facts->parent)
+    for (size_t steps = 0; !at->reached; steps++) {
+        if (at->parent == 0)
+            return err_set(err, CHR_E_DAMAGED, "folder of inode %" PRIu32 " is in no folder",
+                           at->ino);
+        if (at->dotdot != at->parent)
             return err_set(err, CHR_E_DAMAGED,
                            "folder of inode %" PRIu32 " is in that of inode %" PRIu32
                            ", but its .. is inode %" PRIu32,
-                           at, facts->parent, facts->dotdot);
+                           at->ino, at->parent, at->dotdot);
         if (steps > check->folder_count)
-            return err_set(err, CHR_E_DAMAGED, "folder of inode %" PRIu32 " is in itself", ino);
-        at = facts->parent;
+            return err_set(err, CHR_E_DAMAGED, "folder of inode %" PRIu32 " is in itself",
+                           folder->ino);
+        at = check_facts(check, at->parent);
     }
-    for (at = ino; !check->inodes[at].reached; at = check->inodes[at].parent)
-        check->inodes[at].reached = true;
+    for (at = folder; !at->reached; at = check_facts(check, at->parent))
+        at->reached = true;
     return 0;
 }
 
 static int check_tree(struct check *check, struct chr_error *err)
 {
-    struct inode_facts *root = &check->inodes[EXT2_ROOT_INO];
+    struct inode_facts *root = check_facts(check, EXT2_ROOT_INO);
 
-    if (!S_ISDIR(root->mode))
+    if (root == NULL || !S_ISDIR(root->mode))
         return err_set(err, CHR_E_DAMAGED, "the root inode is not a folder");
     if (root->dotdot != EXT2_ROOT_INO)
         return err_set(err, CHR_E_DAMAGED, "the root's .. is inode %" PRIu32, root->dotdot);
     root->reached = true;
     for (size_t i = 0; i < check->folder_count; i++)
-        if (reach(check, check->folders[i], err) < 0)
+        if (reach(check, check_facts(check, check->folders[i]), err) < 0)
             return -1;
     return 0;
 }
@@ -269,21 +301,21 @@ static int check_links(struct check *check, struct chr_error *err)
 {
     ext2_filsys fs = check->fs;
 
-    for (uint32_t ino = EXT2_ROOT_INO; ino <= check->super.inodes; ino++) {
-        const struct inode_facts *facts = &check->inodes[ino];
+    for (size_t i = 0; i < check->inode_count; i++) {
+        const struct inode_facts *facts = &check->inodes[i];
 
-        if (facts->mode == 0 || (ino != EXT2_ROOT_INO && ino < EXT2_FIRST_INODE(fs->super)) ||
-            (ext2fs_has_feature_orphan_file(fs->super) && ino == fs->super->s_orphan_file_inum))
+        if (ext2fs_has_feature_orphan_file(fs->super) &&
+            facts->ino == fs->super->s_orphan_file_inum)
             continue;
         if (facts->found == 0)
-            return err_set(err, CHR_E_DAMAGED, "inode %" PRIu32 " has no name", ino);
+            return err_set(err, CHR_E_DAMAGED, "inode %" PRIu32 " has no name", facts->ino);
         /* 1 stands for more than can be counted; e2fsck takes it for fewer, too. */
         if (S_ISDIR(facts->mode) && facts->links == 1 && ext2fs_has_feature_dir_nlink(fs->super))
             continue;
         if (facts->links != facts->found || facts->found > LINKS_MAX)
             return err_set(err, CHR_E_DAMAGED,
-                           "inode %" PRIu32 " counts %u links, but has %" PRIu32, ino, facts->links,
-                           facts->found);
+                           "inode %" PRIu32 " counts %u links, but has %" PRIu32, facts->ino,
+                           facts->links, facts->found);
     }
     return 0;
 }

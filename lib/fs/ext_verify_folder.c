@@ -27,6 +27,7 @@ struct names {
 struct folder_check {
     struct check *check;
     uint32_t ino;
+    struct inode_facts *facts;
     struct leaf_facts *blocks;
     size_t count;
     size_t capacity;
@@ -103,7 +104,8 @@ static uint8_t type_of(uint16_t mode)
                             : EXT2_FT_UNKNOWN;
 }
 
-static int check_target(const struct folder_check *folder, const uint8_t *p, struct chr_error *err)
+static int check_target(const struct folder_check *folder, const uint8_t *p,
+                        struct inode_facts **target, struct chr_error *err)
 {
     const struct check *check = folder->check;
     uint32_t ino = le32(p);
@@ -112,9 +114,10 @@ static int check_target(const struct folder_check *folder, const uint8_t *p, str
     if (ino > check->super.inodes ||
         (ino != EXT2_ROOT_INO && ino < EXT2_FIRST_INODE(check->fs->super)))
         return err_set(err, CHR_E_DAMAGED, "an entry names inode %" PRIu32, ino);
-    if (check->inodes[ino].mode == 0)
+    *target = check_facts(check, ino);
+    if (*target == NULL)
         return err_set(err, CHR_E_DAMAGED, "an entry names inode %" PRIu32 ", which is free", ino);
-    if (p[ENTRY_TYPE] != (typed ? type_of(check->inodes[ino].mode) : EXT2_FT_UNKNOWN))
+    if (p[ENTRY_TYPE] != (typed ? type_of((*target)->mode) : EXT2_FT_UNKNOWN))
         return err_set(err, CHR_E_DAMAGED, "the entry for inode %" PRIu32 " has type %u", ino,
                        p[ENTRY_TYPE]);
     return 0;
@@ -124,7 +127,6 @@ static int check_target(const struct folder_check *folder, const uint8_t *p, str
 static int take_dots(struct folder_check *folder, const uint8_t *p, size_t length,
                      struct chr_error *err)
 {
-    struct inode_facts *facts = &folder->check->inodes[folder->ino];
     bool first = folder->entries == 0;
     size_t wanted = first ? 1 : 2;
 
@@ -132,16 +134,15 @@ static int take_dots(struct folder_check *folder, const uint8_t *p, size_t lengt
         (first && (le32(p) != folder->ino || length != DOT_LENGTH)))
         return err_set(err, CHR_E_DAMAGED, "its entry %s is missing or wrong", first ? "." : "..");
     if (!first)
-        facts->dotdot = le32(p);
+        folder->facts->dotdot = le32(p);
     return 0;
 }
 
 static int take_name(struct folder_check *folder, struct leaf_facts *block, const uint8_t *p,
-                     struct chr_error *err)
+                     struct inode_facts *target, struct chr_error *err)
 {
     const uint8_t *name = p + ENTRY_NAME;
     size_t length = p[ENTRY_NAME_LENGTH];
-    struct inode_facts *target = &folder->check->inodes[le32(p)];
     uint32_t hash;
     uint32_t minor;
 
@@ -170,15 +171,16 @@ static int take_entry(struct folder_check *folder, struct leaf_facts *block, con
                       size_t length, struct chr_error *err)
 {
     size_t name = p[ENTRY_NAME_LENGTH];
+    struct inode_facts *target = NULL;
     int result;
 
     if (name == 0 || name + ENTRY_NAME > length)
         return err_set(err, CHR_E_DAMAGED, "an entry's name of %zu bytes does not fit it", name);
-    if (check_target(folder, p, err) < 0)
+    if (check_target(folder, p, &target, err) < 0)
         return -1;
-    folder->check->inodes[le32(p)].found++;
+    target->found++;
     result = folder->entries < 2 ? take_dots(folder, p, length, err)
-                                 : take_name(folder, block, p, err);
+                                 : take_name(folder, block, p, target, err);
     folder->entries++;
     return result;
 }
@@ -195,7 +197,7 @@ static int take_block(struct folder_check *folder, struct leaf_facts *block, uin
         return check_error(check, code, "read", err);
     if (!ext2fs_dir_block_csum_verify(check->fs, folder->ino, (void *)buf))
         return err_set(err, CHR_E_DAMAGED, "a checksum is wrong");
-    if (block == folder->blocks && check->inodes[folder->ino].indexed)
+    if (block == folder->blocks && folder->facts->indexed)
         folder->version = check_hash_version(check, buf);
     for (size_t at = 0; at < size; at += length) {
         length = size - at >= ENTRY_MIN ? le16(buf + at + ENTRY_LENGTH) : 0;
@@ -234,7 +236,8 @@ static int list_blocks(void *context, int64_t logical, uint64_t start, uint64_t 
 
 static int take_folder(struct check *check, uint32_t ino, uint8_t *buf, struct chr_error *err)
 {
-    AUTO_FOLDER_CHECK struct folder_check folder = {.check = check, .ino = ino, .version = -1};
+    AUTO_FOLDER_CHECK struct folder_check folder = {
+        .check = check, .ino = ino, .facts = check_facts(check, ino), .version = -1};
     struct ext2_inode inode;
     errcode_t code = ext2fs_read_inode(check->fs, ino, &inode);
 
@@ -247,8 +250,7 @@ static int take_folder(struct check *check, uint32_t ino, uint8_t *buf, struct c
             return -1;
     if (folder.entries < 2)
         return err_set(err, CHR_E_DAMAGED, "it has no . and ..");
-    return check->inodes[ino].indexed ? check_index(check, folder.blocks, folder.count, err)
-                                      : 0;
+    return folder.facts->indexed ? check_index(check, folder.blocks, folder.count, err) : 0;
 }
 
 int check_folders(struct check *check, struct chr_error *err)

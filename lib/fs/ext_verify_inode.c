@@ -9,7 +9,7 @@
 
 enum { SECTOR = 512, FAST_SYMLINK_MAX = 60, DIRECT_BLOCKS = 12, EXTRA_MIN = 4 };
 
-#define TABLE_CHUNK (64u << 10)
+#define TABLE_CHUNK (16u << 10)
 
 /* What is gathered from one inode's runs. */
 struct usage {
@@ -174,7 +174,11 @@ static int take_used(struct check *check, uint32_t ino, const struct ext2_inode_
     struct usage usage = {.check = check};
 
     memcpy(&inode, large, sizeof inode);
-    check->inodes[ino] = (struct inode_facts){
+    if (mem_grow(&check->inodes, &check->inode_capacity, check->inode_count, sizeof *check->inodes,
+                 err) < 0)
+        return -1;
+    check->inodes[check->inode_count++] = (struct inode_facts){
+        .ino = ino,
         .mode = inode.i_mode,
         .links = inode.i_links_count,
         .indexed = (inode.i_flags & EXT2_INDEX_FL) != 0,

@@ -23,6 +23,9 @@ struct walk {
     uint64_t seen;    /* blocks so far */
     uint64_t next;    /* the least logical block that may follow */
     int64_t expected; /* where the node below an index entry must begin; -1: anywhere */
+    int64_t first;    /* of an indirect map: COUNT blocks from START on, not visited yet */
+    uint64_t start;
+    uint64_t count;
     struct chr_error *err;
     int result;
 };
@@ -98,6 +101,15 @@ static int walk_tree(struct walk *walk, uint32_t ino, struct ext2_inode *inode)
                                           : 0;
 }
 
+static int visit_waiting(struct walk *walk)
+{
+    uint64_t count = walk->count;
+
+    walk->count = 0;
+    return count > 0 ? visit_run(walk, walk->first, walk->start, count, false) : 0;
+}
+
+/* Blocks that follow each other wait for the rest of their run. */
 static int visit_block(ext2_filsys fs, blk64_t *block, e2_blkcnt_t index, blk64_t parent,
                        int offset, void *private)
 {
@@ -106,8 +118,19 @@ static int visit_block(ext2_filsys fs, blk64_t *block, e2_blkcnt_t index, blk64_
     (void)fs;
     (void)parent;
     (void)offset;
-    /* A negative index is an indirect block. */
-    walk->result = visit_run(walk, index >= 0 ? (int64_t)index : -1, *block, 1, false);
+    if (index >= 0 && walk->count > 0 && index == walk->first + (int64_t)walk->count &&
+        *block == walk->start + walk->count) {
+        walk->count++;
+        return 0;
+    }
+    walk->result = visit_waiting(walk);
+    if (walk->result == 0 && index < 0) { /* an indirect block */
+        walk->result = visit_run(walk, -1, *block, 1, false);
+    } else {
+        walk->first = index;
+        walk->start = *block;
+        walk->count = 1;
+    }
     return walk->result < 0 ? BLOCK_ABORT : 0;
 }
 
@@ -123,7 +146,7 @@ static int walk_indirect(struct walk *walk, uint32_t ino, const struct ext2_inod
     }
     code = ext2fs_block_iterate3(walk->check->fs, ino, BLOCK_FLAG_READ_ONLY, NULL, visit_block,
                                  walk);
-    if (walk->result < 0)
+    if (walk->result < 0 || visit_waiting(walk) < 0)
         return -1;
     return code != 0 ? check_error(walk->check, code, "block map", walk->err) : 0;
 }

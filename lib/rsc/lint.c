@@ -66,19 +66,16 @@ static int lint_backslash(struct lint *lint, const struct rsc_unit *unit, struct
                       "a backslash outside of a string only continues a line, at its end");
 }
 
-/* A bracket that closes nothing, or not what was opened last; BEFORE has what was open. */
+/* A bracket that closes nothing, or not OPEN, which was opened last: CLOSES says which. */
 static int lint_stray_close(struct lint *lint, const struct rsc_unit *unit,
-                            const struct rsc_scanner *before, size_t depth_after,
-                            struct chr_error *err)
+                            const struct rsc_open *open, bool closes, struct chr_error *err)
 {
     char closing = lint->script->text.data[unit->off];
-    const struct rsc_open *open;
     struct rsc_position position;
 
-    if (depth_after == before->depth)
+    if (!closes)
         return rsc_remark(&lint->remarks, CHR_LINT_ERROR, unbalanced_id(closing), unit->off, err,
                           "this %c closes nothing", closing);
-    open = &before->open[before->depth - 1];
     position = rsc_position_of(lint->script, open->off);
     return rsc_remark(&lint->remarks, CHR_LINT_ERROR, unbalanced_id(open->kind), unit->off, err,
                       "this %c comes before the %c of line %zu, column %zu is closed", closing,
@@ -98,8 +95,9 @@ static int lint_bare(struct lint *lint, const struct rsc_unit *unit, struct chr_
                       "and the one before ends without a newline?");
 }
 
-static int lint_unit(struct lint *lint, const struct rsc_unit *unit,
-                     const struct rsc_scanner *before, size_t depth_after, struct chr_error *err)
+/* OPEN is what was open before the unit, CLOSES whether it is closed by it. */
+static int lint_unit(struct lint *lint, const struct rsc_unit *unit, const struct rsc_open *open,
+                     bool closes, struct chr_error *err)
 {
     switch (unit->kind) {
     case RSC_BARE:
@@ -108,7 +106,7 @@ static int lint_unit(struct lint *lint, const struct rsc_unit *unit,
     case RSC_STRAY_BACKSLASH:
         return lint_backslash(lint, unit, err);
     case RSC_STRAY_CLOSE:
-        return lint_stray_close(lint, unit, before, depth_after, err);
+        return lint_stray_close(lint, unit, open, closes, err);
     case RSC_BAD_ESCAPE:
         return rsc_remark(&lint->remarks, CHR_LINT_WARNING, "unknown-escape", unit->off, err,
                           "RouterOS knows no such escape; \\\\ is a backslash, \\41 a byte");
@@ -225,15 +223,15 @@ static int read_units(struct lint *lint, struct rsc_parser *parser, struct chr_e
     struct rsc_unit unit;
 
     for (;;) {
-        struct rsc_scanner before = {.depth = scanner.depth};
+        size_t depth = scanner.depth;
+        struct rsc_open open = {0};
 
-        /* The stack alone is needed of it, and only where a unit may take from it. */
-        if (scanner.off < scanner.len && strchr(")]}", text[scanner.off]) != NULL)
-            before = scanner;
+        if (depth > 0)
+            open = scanner.open[depth - 1];
         if (!rsc_scan(&scanner, &unit))
             break;
         look_for_long_string(&string, &unit, text);
-        if (lint_unit(lint, &unit, &before, scanner.depth, err) < 0 ||
+        if (lint_unit(lint, &unit, &open, scanner.depth < depth, err) < 0 ||
             rsc_parser_take(parser, &unit, &scanner, err) < 0)
             return -1;
     }

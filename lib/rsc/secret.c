@@ -20,7 +20,6 @@ static void give_back(char *data, size_t capacity)
 
 int secret_reserve(struct secret *secret, size_t len, struct chr_error *err)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
     size_t capacity;
     char *data;
 
@@ -28,7 +27,8 @@ int secret_reserve(struct secret *secret, size_t len, struct chr_error *err)
         return 0;
     if (len > SECRET_MAX)
         return err_set(err, CHR_E_REFUSED, "more than %u MiB of text", SECRET_MAX >> 20);
-    capacity = (size_t)round_up(max_u64(len, 2 * secret->capacity), page);
+    capacity = (size_t)round_up(max_u64(len, 2 * secret->capacity),
+                                (uint64_t)sysconf(_SC_PAGESIZE));
     data = mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED)
         return err_set(err, CHR_E_MEMORY, "out of memory: could not get %zu bytes", capacity);
@@ -60,7 +60,12 @@ int secret_insert(struct secret *secret, size_t off, const void *bytes, size_t l
 
 int secret_append(struct secret *secret, const void *bytes, size_t len, struct chr_error *err)
 {
-    return secret_insert(secret, secret->len, bytes, len, err);
+    if (len > secret->capacity - secret->len)
+        return secret_insert(secret, secret->len, bytes, len, err);
+    if (len > 0) /* there may be no buffer yet */
+        memcpy(secret->data + secret->len, bytes, len);
+    secret->len += len;
+    return 0;
 }
 
 int secret_append_text(struct secret *secret, const char *text, struct chr_error *err)

@@ -23,8 +23,9 @@ struct rsc_parser {
     void *context;
     struct frame frames[RSC_DEPTH_MAX + 1];
     size_t depth; /* index of the innermost */
-    struct rsc_word words[RSC_WORDS_MAX];
+    struct rsc_word *words;
     size_t count;
+    size_t capacity;
     size_t end;   /* of the last unit */
 };
 
@@ -45,7 +46,7 @@ static const char *const verbs[] = {
 static bool is_verb(const char *word, size_t len)
 {
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
-        if ((len >= 3 || strlen(verbs[i]) == len) && strncmp(verbs[i], word, len) == 0 &&
+        if (verbs[i][0] == word[0] && (len >= 3 || strlen(verbs[i]) == len) && strncmp(verbs[i], word, len) == 0 &&
             strlen(verbs[i]) >= len)
             return true;
     return false;
@@ -223,26 +224,32 @@ static struct rsc_word *current_word(struct rsc_parser *parser)
                                                           : NULL;
 }
 
-static void begin_word(struct rsc_parser *parser, size_t off)
+static int begin_word(struct rsc_parser *parser, size_t off, struct chr_error *err)
 {
     struct frame *frame = &parser->frames[parser->depth];
 
     if (frame->in_word)
-        return;
+        return 0;
     frame->in_word = true;
-    if (parser->count < RSC_WORDS_MAX)
-        parser->words[parser->count++] = (struct rsc_word){.off = off, .literal = true};
+    if (parser->count == RSC_WORDS_MAX)
+        return 0;
+    if (mem_grow(&parser->words, &parser->capacity, parser->count, sizeof *parser->words, err) < 0)
+        return -1;
+    parser->words[parser->count++] = (struct rsc_word){.off = off, .literal = true};
+    return 0;
 }
 
-static void grow_word(struct rsc_parser *parser, const struct rsc_unit *unit)
+static int grow_word(struct rsc_parser *parser, const struct rsc_unit *unit,
+                     struct chr_error *err)
 {
     struct rsc_word *word;
     char c = parser->text[unit->off];
 
-    begin_word(parser, unit->off);
+    if (begin_word(parser, unit->off, err) < 0)
+        return -1;
     word = current_word(parser);
     if (word == NULL)
-        return;
+        return 0;
     if (c == '=' && unit->kind == RSC_BARE && !word->has_key && word->literal &&
         unit->off > word->off && strchr("!<>", parser->text[unit->off - 1]) == NULL) {
         word->has_key = true;
@@ -251,6 +258,7 @@ static void grow_word(struct rsc_parser *parser, const struct rsc_unit *unit)
     if (c == '$' && unit->kind == RSC_BARE)
         word->literal = false;
     word->len = unit->off + unit->len - word->off;
+    return 0;
 }
 
 /* ---- what opens and closes ---- */
@@ -299,7 +307,7 @@ static void classify_braces(const struct rsc_parser *parser, const struct frame 
     }
 }
 
-static void open_frame(struct rsc_parser *parser, char kind, size_t off)
+static int open_frame(struct rsc_parser *parser, char kind, size_t off, struct chr_error *err)
 {
     struct frame *outer = &parser->frames[parser->depth];
     struct frame *inner = outer + 1;
@@ -307,7 +315,8 @@ static void open_frame(struct rsc_parser *parser, char kind, size_t off)
     bool verb;
 
     if (outer->commands) {
-        begin_word(parser, off);
+        if (begin_word(parser, off, err) < 0)
+            return -1;
         word = current_word(parser);
     }
     *inner = (struct frame){.kind = kind, .runs = outer->runs};
@@ -327,6 +336,7 @@ static void open_frame(struct rsc_parser *parser, char kind, size_t off)
         word->literal = false;
     parser->depth++;
     inner->first = parser->count;
+    return 0;
 }
 
 /* What ended with the last unit: its last statement, and the word around it goes on. */
@@ -357,10 +367,8 @@ int rsc_parser_take(struct rsc_parser *parser, const struct rsc_unit *unit,
     struct frame *frame = &parser->frames[parser->depth];
 
     parser->end = unit->off + unit->len;
-    if (scanner->depth > parser->depth) {
-        open_frame(parser, scanner->open[scanner->depth - 1].kind, unit->off);
-        return 0;
-    }
+    if (scanner->depth > parser->depth)
+        return open_frame(parser, scanner->open[scanner->depth - 1].kind, unit->off, err);
     if (scanner->depth < parser->depth) {
         while (scanner->depth < parser->depth)
             if (close_frame(parser, err) < 0)
@@ -380,8 +388,7 @@ int rsc_parser_take(struct rsc_parser *parser, const struct rsc_unit *unit,
     case RSC_TOO_DEEP:
         return 0;
     default:
-        grow_word(parser, unit);
-        return 0;
+        return grow_word(parser, unit, err);
     }
 }
 
@@ -409,5 +416,6 @@ struct rsc_parser *rsc_parser_new(const char *text, rsc_statement_fn *each, void
 
 void rsc_parser_free(struct rsc_parser *parser)
 {
+    free(parser->words);
     free(parser);
 }
