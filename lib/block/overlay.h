@@ -15,10 +15,12 @@
 /* Open an overlay on BASE, which is borrowed; the size is a whole number of sectors. */
 int overlay_open(struct blk *base, struct blk **out, struct chr_error *err);
 
+#define OVERLAY_RUN_MAX 4096
+
 /* A stretch of changed sectors; contiguous, and BYTES belongs to the overlay. */
 struct overlay_run {
     uint64_t off;
-    size_t length;
+    size_t length; /* OVERLAY_RUN_MAX at most */
     const uint8_t *bytes;
 };
 

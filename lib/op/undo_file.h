@@ -22,6 +22,7 @@ enum {
     RECORD_SIZE = RECORD_BYTES + OVERLAY_SECTOR,
     /* No change of ours touches more; bounds what a stray file can make us read. */
     MAX_RECORDS = 1 << 20,
+    RECORDS_AT_ONCE = 128, /* written, or read, in one go */
 };
 
 static inline uint32_t crc_of(const void *bytes, size_t len)

@@ -16,40 +16,75 @@
 
 /* ---- the undo file ---- */
 
-/* The old bytes of the sector at OFF; behind the end of FILE they are zeros. */
-static int read_old(struct blk *file, uint64_t off, uint8_t old[OVERLAY_SECTOR],
+/* Records on their way into the file, many at once. */
+struct writer {
+    struct blk *undo;
+    uint64_t off;  /* in the file, of what BUF holds */
+    uint32_t crc;  /* of all records before that */
+    uint8_t *buf;  /* may hold a password's old bytes */
+    size_t size;
+    size_t used;
+};
+
+/* The old bytes from OFF on; behind the end of FILE they are zeros. */
+static int read_old(struct blk *file, uint64_t off, uint8_t *old, size_t len,
                     struct chr_error *err)
 {
-    size_t there = off < file->size ? (size_t)min_u64(OVERLAY_SECTOR, file->size - off) : 0;
+    size_t there = off < file->size ? (size_t)min_u64(len, file->size - off) : 0;
 
-    memset(old + there, 0, OVERLAY_SECTOR - there);
+    memset(old + there, 0, len - there);
     return there > 0 ? blk_read(file, off, old, there, err) : 0;
 }
 
-static int put_records(struct blk *file, struct blk *overlay, uint8_t *records,
-                       struct chr_error *err)
+static int write_out(struct writer *writer, struct chr_error *err)
 {
-    struct overlay_run run;
-    uint8_t *p = records;
-
-    for (uint64_t at = 0; overlay_next(overlay, at, &run); at = run.off + run.length)
-        for (size_t i = 0; i < run.length; i += OVERLAY_SECTOR, p += RECORD_SIZE) {
-            put_le64(p, run.off + i);
-            put_le32(p + RECORD_CRC, crc_of(run.bytes + i, OVERLAY_SECTOR));
-            if (read_old(file, run.off + i, p + RECORD_BYTES, err) < 0)
-                return -1;
-        }
+    if (blk_write(writer->undo, writer->off, writer->buf, writer->used, err) < 0)
+        return -1;
+    writer->crc = (uint32_t)crc32(writer->crc, writer->buf, (uInt)writer->used);
+    writer->off += writer->used;
+    writer->used = 0;
     return 0;
 }
 
+static int put_run(struct writer *writer, struct blk *file, const struct overlay_run *run,
+                   struct chr_error *err)
+{
+    uint8_t old[OVERLAY_RUN_MAX];
+    int result = read_old(file, run->off, old, run->length, err);
+
+    for (size_t i = 0; result == 0 && i < run->length; i += OVERLAY_SECTOR) {
+        uint8_t *p = writer->buf + writer->used;
+
+        put_le64(p, run->off + i);
+        put_le32(p + RECORD_CRC, crc_of(run->bytes + i, OVERLAY_SECTOR));
+        memcpy(p + RECORD_BYTES, old + i, OVERLAY_SECTOR);
+        writer->used += RECORD_SIZE;
+        if (writer->used == writer->size)
+            result = write_out(writer, err);
+    }
+    explicit_bzero(old, run->length);
+    return result;
+}
+
+static int put_records(struct writer *writer, struct blk *file, struct blk *overlay,
+                       struct chr_error *err)
+{
+    struct overlay_run run;
+
+    for (uint64_t at = 0; overlay_next(overlay, at, &run); at = run.off + run.length)
+        if (put_run(writer, file, &run, err) < 0)
+            return -1;
+    return write_out(writer, err);
+}
+
 static void make_header(uint8_t header[HEADER_SIZE], uint64_t image_size, uint64_t new_size,
-                        const uint8_t *records, size_t count)
+                        uint32_t crc, size_t count)
 {
     memset(header, 0, HEADER_SIZE);
     memcpy(header, UNDO_MAGIC, 16);
     put_le64(header + OFF_IMAGE_SIZE, image_size);
     put_le32(header + OFF_COUNT, (uint32_t)count);
-    put_le32(header + OFF_CRC, crc_of(records, count * RECORD_SIZE));
+    put_le32(header + OFF_CRC, crc);
     put_le32(header + OFF_HEADER_CRC, crc_of(header, OFF_HEADER_CRC));
     if (new_size != image_size) {
         put_le64(header + OFF_NEW_SIZE, new_size);
@@ -58,52 +93,41 @@ static void make_header(uint8_t header[HEADER_SIZE], uint64_t image_size, uint64
 }
 
 /* The header says that the records are there, so it comes after them. */
-static int write_file(struct blk *undo, const uint8_t *header, const uint8_t *records,
+static int write_file(struct blk *undo, struct blk *file, struct blk *overlay, size_t count,
                       struct chr_error *err)
 {
-    if (blk_write(undo, HEADER_SIZE, records, (size_t)(undo->size - HEADER_SIZE), err) < 0 ||
-        blk_flush(undo, err) < 0 || blk_write(undo, 0, header, HEADER_SIZE, err) < 0)
+    size_t size = (size_t)min_u64(count, RECORDS_AT_ONCE) * RECORD_SIZE;
+    AUTO_FREE uint8_t *buf = mem_new(1, size + 1, err); /* + 1: no change at all is one too */
+    struct writer writer = {.undo = undo, .off = HEADER_SIZE, .buf = buf, .size = size};
+    uint8_t header[HEADER_SIZE];
+    int result = buf != NULL ? put_records(&writer, file, overlay, err) : -1;
+
+    if (buf != NULL)
+        explicit_bzero(buf, size);
+    if (result < 0 || blk_flush(undo, err) < 0)
         return -1;
-    return blk_flush(undo, err);
-}
-
-static int write_records(const char *undo_path, const uint8_t *header, const uint8_t *records,
-                         size_t size, struct chr_error *err)
-{
-    AUTO_BLK struct blk *undo = NULL;
-    int fd = open(undo_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-
-    if (fd < 0)
-        return err_errno(err, errno, "cannot create the undo file %s", undo_path);
-    if (raw_from_fd(fd, undo_path, HEADER_SIZE + size, true, &undo, err) == 0 &&
-        write_file(undo, header, records, err) == 0 && sync_folder_of(undo_path, err) == 0)
-        return 0;
-    (void)unlink(undo_path); /* ours, and nothing depends on it yet */
-    return -1;
+    make_header(header, file->size, overlay->size, writer.crc, count);
+    return blk_write(undo, 0, header, HEADER_SIZE, err) < 0 ? -1 : blk_flush(undo, err);
 }
 
 static int write_undo(const char *undo_path, struct blk *file, struct blk *overlay,
                       struct chr_error *err)
 {
     size_t count = (size_t)(overlay_changed(overlay) / OVERLAY_SECTOR);
-    size_t size = count * RECORD_SIZE;
-    uint8_t header[HEADER_SIZE];
-    AUTO_FREE uint8_t *records = NULL;
-    int result;
+    AUTO_BLK struct blk *undo = NULL;
+    int fd;
 
     if (count > MAX_RECORDS)
         return err_set(err, CHR_E_REFUSED, "a change of %zu sectors is too much for an undo file",
                        count);
-    records = mem_new(1, size + 1, err); /* + 1: no change at all is one too */
-    if (records == NULL)
-        return -1;
-    result = put_records(file, overlay, records, err);
-    if (result == 0) {
-        make_header(header, file->size, overlay->size, records, count);
-        result = write_records(undo_path, header, records, size, err);
-    }
-    explicit_bzero(records, size); /* the old bytes may be those of a password */
-    return result;
+    fd = open(undo_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_errno(err, errno, "cannot create the undo file %s", undo_path);
+    if (raw_from_fd(fd, undo_path, HEADER_SIZE + count * RECORD_SIZE, true, &undo, err) == 0 &&
+        write_file(undo, file, overlay, count, err) == 0 && sync_folder_of(undo_path, err) == 0)
+        return 0;
+    (void)unlink(undo_path); /* ours, and nothing depends on it yet */
+    return -1;
 }
 
 /* ---- the change ---- */
