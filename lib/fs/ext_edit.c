@@ -164,6 +164,7 @@ int ext_edit_open(struct blk *device, struct ext_edit **out, struct chr_error *e
 
 static void release(struct ext_edit *edit)
 {
+    names_forget_all(edit);
     if (edit->metadata != NULL)
         ext2fs_free_block_bitmap(edit->metadata);
     if (edit->fs != NULL)

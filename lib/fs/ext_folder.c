@@ -176,57 +176,100 @@ static bool is_name(const uint8_t *entry, const char *name, size_t length)
            memcmp(entry + ENTRY_NAME, name, length) == 0;
 }
 
-int folder_find(struct folder *folder, const char *name, struct folder_hit *hit,
-                struct chr_error *err)
+/* Look for NAME in one block; BUF is that large. */
+static int find_in_block(struct folder *folder, uint64_t logical, const char *name, uint8_t *buf,
+                         struct folder_hit *hit, struct chr_error *err)
 {
     size_t size = folder->edit->super.block_size;
     size_t length = strlen(name);
-    AUTO_FREE uint8_t *block = mem_new(1, size, err);
+    size_t previous = 0;
+
+    if (folder_read_block(folder, logical, buf, err) < 0)
+        return -1;
+    for (size_t at = 0; at < size; at += get_length(buf + at, size)) {
+        if (is_name(buf + at, name, length)) {
+            *hit = (struct folder_hit){logical, at, previous, le32(buf + at)};
+            return 0;
+        }
+        previous = at;
+    }
+    return 0;
+}
+
+static int find_anywhere(struct folder *folder, const char *name, uint8_t *buf,
+                         struct folder_hit *hit, struct chr_error *err)
+{
+    for (uint64_t i = 0; i < folder->blocks && hit->ino == 0; i++)
+        if (find_in_block(folder, i, name, buf, hit, err) < 0)
+            return -1;
+    return 0;
+}
+
+/* In a large folder, of which the names are known. */
+static int find_known(struct folder *folder, const struct folder_names *names, const char *name,
+                      uint8_t *buf, struct folder_hit *hit, struct chr_error *err)
+{
+    uint64_t block;
+
+    if (!names_have(names, name, &block))
+        return 0;
+    if (block < folder->blocks && find_in_block(folder, block, name, buf, hit, err) < 0)
+        return -1;
+    if (hit->ino != 0)
+        return 0;
+    if (find_anywhere(folder, name, buf, hit, err) < 0)
+        return -1;
+    return hit->ino != 0 ? names_add(folder, name, hit->block, err) : 0;
+}
+
+int folder_find(struct folder *folder, const char *name, struct folder_hit *hit,
+                struct chr_error *err)
+{
+    AUTO_FREE uint8_t *buf = mem_new(1, folder->edit->super.block_size, err);
+    struct folder_names *names;
 
     *hit = (struct folder_hit){0};
-    for (uint64_t i = 0; block != NULL && i < folder->blocks; i++) {
-        size_t previous = 0;
+    if (buf == NULL || names_open(folder, &names, err) < 0)
+        return -1;
+    return names != NULL ? find_known(folder, names, name, buf, hit, err)
+                         : find_anywhere(folder, name, buf, hit, err);
+}
 
-        if (folder_read_block(folder, i, block, err) < 0)
+int folder_walk_block(struct folder *folder, uint64_t logical, folder_visit *visit, void *context,
+                      struct chr_error *err)
+{
+    size_t size = folder->edit->super.block_size;
+    AUTO_FREE uint8_t *block = mem_new(1, size, err);
+
+    if (block == NULL || folder_read_block(folder, logical, block, err) < 0)
+        return -1;
+    for (size_t at = 0; at < size; at += get_length(block + at, size)) {
+        char name[NAME_MAX_LENGTH + 1] = "";
+
+        if (le32(block + at) == 0)
+            continue;
+        memcpy(name, block + at + ENTRY_NAME, block[at + ENTRY_NAME_LENGTH]);
+        if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 &&
+            visit(context, name, le32(block + at), err) < 0)
             return -1;
-        for (size_t at = 0; at < size; at += get_length(block + at, size)) {
-            if (is_name(block + at, name, length)) {
-                *hit = (struct folder_hit){i, at, previous, le32(block + at)};
-                return 0;
-            }
-            previous = at;
-        }
     }
-    return block == NULL ? -1 : 0;
+    return 0;
 }
 
 int folder_walk(struct folder *folder, folder_visit *visit, void *context, struct chr_error *err)
 {
-    size_t size = folder->edit->super.block_size;
-    AUTO_FREE uint8_t *block = mem_new(1, size, err);
-
-    for (uint64_t i = 0; block != NULL && i < folder->blocks; i++) {
-        if (folder_read_block(folder, i, block, err) < 0)
+    for (uint64_t i = 0; i < folder->blocks; i++)
+        if (folder_walk_block(folder, i, visit, context, err) < 0)
             return -1;
-        for (size_t at = 0; at < size; at += get_length(block + at, size)) {
-            char name[NAME_MAX_LENGTH + 1] = "";
-
-            if (le32(block + at) == 0)
-                continue;
-            memcpy(name, block + at + ENTRY_NAME, block[at + ENTRY_NAME_LENGTH]);
-            if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 &&
-                visit(context, name, le32(block + at), err) < 0)
-                return -1;
-        }
-    }
-    return block == NULL ? -1 : 0;
+    return 0;
 }
 
 int folder_parent(struct folder *folder, uint32_t *ino, struct chr_error *err)
 {
-    struct folder_hit hit;
+    AUTO_FREE uint8_t *buf = mem_new(1, folder->edit->super.block_size, err);
+    struct folder_hit hit = {0};
 
-    if (folder_find(folder, "..", &hit, err) < 0)
+    if (buf == NULL || find_anywhere(folder, "..", buf, &hit, err) < 0)
         return -1;
     if (hit.ino == 0)
         return err_set(err, CHR_E_DAMAGED, "folder of inode %" PRIu32 " has no ..", folder->ino);
@@ -296,84 +339,6 @@ void folder_format(const struct ext_edit *edit, uint32_t ino, uint32_t parent, u
     put_entry(block + dot, rest, "..", parent, type);
 }
 
-/* Blocks of the map itself, should each new block be a run of its own. */
-static uint64_t map_growth(const struct folder *folder, uint64_t blocks)
-{
-    bool extents = (folder->inode.small.i_flags & EXT4_EXTENTS_FL) != 0;
-    struct block_list grown = folder->map.data;
-    struct block_run runs = {0, 0, 1};
-    uint64_t before = folder->map.own.blocks;
-    uint64_t after;
-
-    if (!extents) {
-        grown.blocks += blocks;
-        after = ext_map_own_blocks(folder->edit, &grown, false);
-    } else {
-        struct block_list fresh = {&runs, 1, 1, 1};
-
-        /* A leaf may fill up, and every level above it: one block each, never more than 4. */
-        after = ext_map_own_blocks(folder->edit, &grown, true) +
-                ext_map_own_blocks(folder->edit, &fresh, true);
-        if (grown.count + blocks > 4)
-            after += 2;
-    }
-    return after > before ? after - before : 0;
-}
-
-static int linear_growth(struct folder *folder, const char *name, uint64_t *blocks,
-                         struct chr_error *err)
-{
-    AUTO_FREE uint8_t *block = mem_new(1, folder->edit->super.block_size, err);
-
-    *blocks = 1;
-    for (uint64_t i = 0; block != NULL && i < folder->blocks && *blocks > 0; i++) {
-        if (folder_read_block(folder, i, block, err) < 0)
-            return -1;
-        /* Tried on this copy alone. */
-        if (folder_insert(folder, block, name, folder->ino, EXT2_FT_UNKNOWN))
-            *blocks = 0;
-    }
-    return block == NULL ? -1 : 0;
-}
-
-int folder_growth(struct folder *folder, const char *name, uint64_t *blocks,
-                  struct chr_error *err)
-{
-    int result = index_present(folder) ? index_growth(folder, name, blocks, err)
-                                       : linear_growth(folder, name, blocks, err);
-
-    if (result == 0 && *blocks > 0)
-        *blocks += map_growth(folder, *blocks);
-    return result;
-}
-
-static int linear_add(struct folder *folder, const char *name, uint32_t ino, uint8_t type,
-                      struct chr_error *err)
-{
-    AUTO_FREE uint8_t *block = mem_new(1, folder->edit->super.block_size, err);
-    uint64_t i;
-
-    for (i = 0; block != NULL && i < folder->blocks; i++) {
-        if (folder_read_block(folder, i, block, err) < 0)
-            return -1;
-        if (folder_insert(folder, block, name, ino, type))
-            return folder_write_block(folder, i, block, err);
-    }
-    if (block == NULL || folder_append(folder, &i, err) < 0)
-        return -1;
-    folder_format_empty(folder->edit, block);
-    if (!folder_insert(folder, block, name, ino, type))
-        return err_set(err, CHR_E_INTERNAL, "a name does not fit an empty block");
-    return folder_write_block(folder, i, block, err);
-}
-
-int folder_add(struct folder *folder, const char *name, uint32_t ino, uint8_t type,
-               struct chr_error *err)
-{
-    return index_present(folder) ? index_add(folder, name, ino, type, err)
-                                 : linear_add(folder, name, ino, type, err);
-}
-
 int folder_remove(struct folder *folder, const struct folder_hit *hit, struct chr_error *err)
 {
     size_t size = folder->edit->super.block_size;
@@ -381,6 +346,7 @@ int folder_remove(struct folder *folder, const struct folder_hit *hit, struct ch
     uint8_t *entry;
     size_t length;
 
+    names_forget(folder->edit, folder->ino);
     if (block == NULL || folder_read_block(folder, hit->block, block, err) < 0)
         return -1;
     entry = block + hit->off;

@@ -46,6 +46,7 @@ int ext_work_erase(struct ext_edit *edit, uint32_t ino, union work_inode *inode,
 {
     bool folder = S_ISDIR(inode->small.i_mode);
 
+    names_forget(edit, ino); /* the number may be that of a new folder next */
     if (ext_work_drop_attributes(edit, ino, &inode->small, err) < 0)
         return -1;
     ext_space_give(edit, &map->data);

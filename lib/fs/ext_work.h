@@ -1,7 +1,8 @@
 /*
  * What the parts of the ext editor share (ext_edit.h is the door): the open file
  * system, where its blocks go (ext_space.c), what maps a file's blocks (ext_map.c),
- * folders (ext_folder.c) and their index (ext_index.c), removal (ext_remove.c).
+ * folders (ext_folder.c, ext_folder_add.c), their index (ext_index.c), what is remembered
+ * of large ones (ext_names.c), removal (ext_remove.c).
  */
 #ifndef CHRIMG_FS_EXT_WORK_H
 #define CHRIMG_FS_EXT_WORK_H
@@ -15,6 +16,7 @@ struct ext_edit {
     struct ext_super super; /* as it was at the start; counts are in fs->super */
     ext2_filsys fs;
     ext2fs_block_bitmap metadata; /* superblocks, descriptors, bitmaps, inode tables */
+    struct folder_names *names; /* of large folders that were looked into */
     bool checksums; /* metadata_csum */
     bool broken;    /* a change stopped half-way: nothing of it may be kept */
 };
@@ -147,8 +149,21 @@ int folder_find(struct folder *folder, const char *name, struct folder_hit *hit,
 typedef int folder_visit(void *context, const char *name, uint32_t ino, struct chr_error *err);
 int folder_walk(struct folder *folder, folder_visit *visit, void *context, struct chr_error *err);
 
+/* The same for one block. */
+int folder_walk_block(struct folder *folder, uint64_t logical, folder_visit *visit, void *context,
+                      struct chr_error *err);
+
 /* What ".." is. */
 int folder_parent(struct folder *folder, uint32_t *ino, struct chr_error *err);
+
+int folder_remove(struct folder *folder, const struct folder_hit *hit, struct chr_error *err);
+int folder_replace(struct folder *folder, const struct folder_hit *hit, uint32_t ino,
+                   struct chr_error *err);
+
+/* The first block of a new folder INO below PARENT, in BLOCK. */
+void folder_format(const struct ext_edit *edit, uint32_t ino, uint32_t parent, uint8_t *block);
+
+/* ---- ext_folder_add.c ---- */
 
 /* How many blocks adding NAME may take, at most. */
 int folder_growth(struct folder *folder, const char *name, uint64_t *blocks,
@@ -157,14 +172,8 @@ int folder_growth(struct folder *folder, const char *name, uint64_t *blocks,
 /* TYPE is the EXT2_FT_ number. */
 int folder_add(struct folder *folder, const char *name, uint32_t ino, uint8_t type,
                struct chr_error *err);
-int folder_remove(struct folder *folder, const struct folder_hit *hit, struct chr_error *err);
-int folder_replace(struct folder *folder, const struct folder_hit *hit, uint32_t ino,
-                   struct chr_error *err);
 
-/* The first block of a new folder INO below PARENT, in BLOCK. */
-void folder_format(const struct ext_edit *edit, uint32_t ino, uint32_t parent, uint8_t *block);
-
-/* ---- between ext_folder.c and ext_index.c ---- */
+/* ---- ext_folder.c for ext_folder_add.c and ext_index.c ---- */
 
 int folder_read_block(struct folder *folder, uint64_t logical, uint8_t *block,
                       struct chr_error *err);
@@ -178,6 +187,31 @@ bool folder_insert(const struct folder *folder, uint8_t *block, const char *name
 /* An empty block of entries; one entry over the usable bytes, and the tail. */
 void folder_format_empty(const struct ext_edit *edit, uint8_t *block);
 size_t folder_entry_size(size_t name_length);
+
+/* ---- ext_names.c: names of large folders, and where there is room ---- */
+
+struct folder_names;
+
+/* What is known of FOLDER, read now if it was not before; *OUT is NULL for a small folder. */
+int names_open(struct folder *folder, struct folder_names **out, struct chr_error *err);
+
+/* Whether NAME may be there, and the block where it was last, which may not be right. */
+bool names_have(const struct folder_names *names, const char *name, uint64_t *block);
+
+/* NAME is in BLOCK now, as far as is known. */
+int names_add(struct folder *folder, const char *name, uint64_t block, struct chr_error *err);
+
+/* The first block that may have room for an entry of SIZE bytes. */
+uint64_t names_first_room(const struct folder *folder, size_t size);
+
+/* The first BLOCKS of the folder have none. */
+void names_no_room(struct folder *folder, size_t size, uint64_t blocks);
+
+/* A name was taken out of folder INO, or all of the folder is gone. */
+void names_forget(struct ext_edit *edit, uint32_t ino);
+void names_forget_all(struct ext_edit *edit);
+
+/* ---- ext_index.c ---- */
 
 bool index_present(const struct folder *folder);
 int index_growth(struct folder *folder, const char *name, uint64_t *blocks, struct chr_error *err);

@@ -48,26 +48,12 @@ void chr_inject_release(struct chr_inject_report *report)
 
 /* ---- putting ---- */
 
-static const struct chr_injected *find_item(const struct injection *in, const char *path)
-{
-    for (size_t i = 0; i < in->report->count; i++) {
-        const struct chr_injected *item = &in->report->items[i];
-
-        if (item->on_boot == in->on_boot && strcmp(item->path, path) == 0)
-            return item;
-    }
-    return NULL;
-}
-
 static int add_item(void *context, const struct packed *packed, struct chr_error *err)
 {
     struct injection *in = context;
     struct chr_inject_report *report = in->report;
     struct chr_injected *item;
 
-    if (find_item(in, packed->path) != NULL)
-        return err_set(err, CHR_E_USAGE, "%s/%s is given twice", in->on_boot ? "boot:" : "",
-                       packed->path);
     if (mem_grow(&report->items, &report->capacity, report->count, sizeof *report->items, err) < 0)
         return -1;
     item = &report->items[report->count];
@@ -172,6 +158,32 @@ static int put_on_boot(struct injection *in)
                : put_all(in, &pack, &in->options->boot, "");
 }
 
+static int by_path(const void *a, const void *b)
+{
+    const struct chr_injected *x = *(const struct chr_injected *const *)a;
+    const struct chr_injected *y = *(const struct chr_injected *const *)b;
+
+    return x->on_boot != y->on_boot ? x->on_boot - y->on_boot : strcmp(x->path, y->path);
+}
+
+/* The second would have replaced the first, which nobody means. */
+static int check_twice(const struct chr_inject_report *report, struct chr_error *err)
+{
+    AUTO_FREE const struct chr_injected **items = mem_new(report->count, sizeof *items, err);
+
+    if (items == NULL)
+        return -1;
+    for (size_t i = 0; i < report->count; i++)
+        items[i] = &report->items[i];
+    if (report->count > 1)
+        qsort(items, report->count, sizeof *items, by_path);
+    for (size_t i = 1; i < report->count; i++)
+        if (by_path(&items[i - 1], &items[i]) == 0)
+            return err_set(err, CHR_E_USAGE, "%s/%s is given twice",
+                           items[i]->on_boot ? "boot:" : "", items[i]->path);
+    return 0;
+}
+
 /* ---- the image ---- */
 
 static int check_puts(const struct chr_puts *puts, struct chr_error *err)
@@ -211,7 +223,7 @@ static int look(struct injection *in, const char *path)
 
 static int change(struct injection *in)
 {
-    if (put_on_root(in) < 0 || put_on_boot(in) < 0 ||
+    if (put_on_root(in) < 0 || put_on_boot(in) < 0 || check_twice(in->report, in->err) < 0 ||
         session_finish(&in->session, !in->options->dry_run, &in->report->changed_bytes,
                        in->err) < 0)
         return -1;

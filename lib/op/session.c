@@ -20,6 +20,8 @@ static void side_release(struct side *side)
     ext_edit_cleanup(&side->ext);
     fat_edit_cleanup(&side->fat);
     file_tree_release(&side->before);
+    free(side->file_example.folder);
+    free(side->folder_example.folder);
     touched_release(&side->touched);
     blk_cleanup(&side->window);
 }

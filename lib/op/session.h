@@ -23,6 +23,12 @@
 
 enum session_side { SESSION_ROOT, SESSION_BOOT, SESSION_SIDES };
 
+/* What a new file or folder takes its attributes from; kept for the next one beside it. */
+struct example {
+    char *folder; /* NULL: none was looked for yet */
+    const struct file_node *node; /* of side->before; NULL: there is none */
+};
+
 /* One partition.  Read by side_open(), changed by the functions below. */
 struct side {
     const struct chr_image *image; /* borrowed */
@@ -31,6 +37,8 @@ struct side {
     struct blk *window; /* on the overlay */
     enum chr_contents contents; /* CHR_CONTENTS_EXT or CHR_CONTENTS_FAT */
     struct file_tree before; /* from the first change on */
+    struct example file_example;
+    struct example folder_example;
     struct ext_edit *ext; /* one of the two, from the first change on */
     struct fat_edit *fat;
     struct touched touched;

@@ -65,30 +65,45 @@ static size_t folder_length(const char *path)
     return slash != NULL ? (size_t)(slash - path) : 0;
 }
 
-static bool is_beside(const struct file_tree *tree, const struct file_node *node, const char *path)
+/* Whether FOLDER is the one that PATH is in. */
+static bool is_folder_of(const char *folder, const char *path)
 {
-    const char *folder = tree->nodes[node->parent].path;
     size_t length = folder_length(path);
 
     return strlen(folder) == length && strncmp(folder, path, length) == 0;
 }
 
 /* The first by name, so that the order of a folder's entries is no matter. */
-static const struct file_node *find_example(const struct side *side, const char *path,
+static const struct file_node *first_beside(const struct file_tree *tree, const char *path,
                                             enum file_kind kind)
 {
-    const struct file_tree *tree = &side->before;
     const struct file_node *found = NULL;
 
     for (size_t i = 1; i < tree->count; i++) {
         const struct file_node *node = &tree->nodes[i];
 
-        if (node->kind == kind && is_beside(tree, node, path) &&
+        if (node->kind == kind && is_folder_of(tree->nodes[node->parent].path, path) &&
             strcmp(node->name, "lost+found") != 0 &&
             (found == NULL || strcmp(node->name, found->name) < 0))
             found = node;
     }
     return found;
+}
+
+static int find_example(struct side *side, const char *path, enum file_kind kind,
+                        const struct file_node **out, struct chr_error *err)
+{
+    struct example *last = kind == FILE_FOLDER ? &side->folder_example : &side->file_example;
+
+    if (last->folder == NULL || !is_folder_of(last->folder, path)) {
+        free(last->folder);
+        last->folder = strndup(path, folder_length(path));
+        if (last->folder == NULL)
+            return err_set(err, CHR_E_MEMORY, "out of memory for a path");
+        last->node = first_beside(&side->before, path, kind);
+    }
+    *out = last->node;
+    return 0;
 }
 
 /* Nothing that is new runs with another's rights, or shuts its owner out. */
@@ -100,15 +115,15 @@ static uint32_t mode_like(uint32_t mode, enum file_kind kind)
 int side_attributes(struct session *s, struct side *side, const char *path, enum file_kind kind,
                     struct edit_attributes *out, struct chr_error *err)
 {
-    const struct file_node *example;
+    const struct file_node *example = NULL;
     struct edit_entry entry;
     char folder[FILE_PATH_MAX];
 
-    if (begin_edit(side, err) < 0)
+    if (begin_edit(side, err) < 0 || find_example(side, path, kind, &example, err) < 0)
         return -1;
     if (stat_path(side, path, &entry, err) == 0 && entry.kind == kind) {
         *out = entry.attributes;
-    } else if ((example = find_example(side, path, kind)) != NULL) {
+    } else if (example != NULL) {
         *out = (struct edit_attributes){.mode = mode_like(example->mode, kind),
                                         .uid = example->uid, .gid = example->gid};
     } else {

@@ -33,42 +33,74 @@ void touched_release(struct touched *touched)
 /* ---- what may change ---- */
 
 struct comparison {
-    const struct touched *touched;
+    const char **touched; /* sorted */
+    size_t touched_count;
     struct file_run *kept; /* where untouched files lie, by place */
     size_t kept_count;
     size_t kept_capacity;
     struct chr_error *err;
 };
 
-static bool begins_with(const char *path, const char *begin)
+static int by_name(const void *a, const void *b)
 {
-    return strncmp(path, begin, strlen(begin)) == 0;
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+static int sort_touched(struct comparison *c, const struct touched *touched)
+{
+    c->touched = mem_new(touched->count, sizeof *c->touched, c->err);
+    if (c->touched == NULL)
+        return -1;
+    for (; c->touched_count < touched->count; c->touched_count++)
+        c->touched[c->touched_count] = touched->paths[c->touched_count];
+    if (c->touched_count > 1)
+        qsort(c->touched, c->touched_count, sizeof *c->touched, by_name);
+    return 0;
+}
+
+/* The first touched path that is not before the LENGTH bytes at BEGIN, or NULL. */
+static const char *first_touched(const struct comparison *c, const char *begin, size_t length)
+{
+    size_t low = 0;
+    size_t high = c->touched_count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (strncmp(c->touched[middle], begin, length) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < c->touched_count ? c->touched[low] : NULL;
+}
+
+/* Whether PATH, or a folder that it is in, is a touched path. */
 static bool is_touched(const struct comparison *c, const char *path)
 {
-    for (size_t i = 0; i < c->touched->count; i++) {
-        const char *begin = c->touched->paths[i];
+    for (size_t length = strcspn(path, "/");; length += 1 + strcspn(path + length + 1, "/")) {
+        const char *first = first_touched(c, path, length);
 
-        if (begins_with(path, begin) &&
-            (path[strlen(begin)] == '\0' || path[strlen(begin)] == '/'))
+        if (first != NULL && strncmp(first, path, length) == 0 && first[length] == '\0')
             return true;
+        if (path[length] == '\0')
+            return false;
     }
-    return false;
 }
 
 /* Whether entries of the folder PATH changed; its own inode does, then. */
 static bool holds_touched(const struct comparison *c, const char *path)
 {
+    char begin[FILE_PATH_MAX + 1];
     size_t length = strlen(path);
+    const char *first;
 
-    for (size_t i = 0; i < c->touched->count; i++) {
-        const char *below = c->touched->paths[i];
-
-        if (length == 0 || (begins_with(below, path) && below[length] == '/'))
-            return true;
-    }
-    return false;
+    if (length == 0)
+        return c->touched_count > 0;
+    memcpy(begin, path, length);
+    begin[length++] = '/';
+    first = first_touched(c, begin, length);
+    return first != NULL && strncmp(first, begin, length) == 0;
 }
 
 /* ---- files ---- */
@@ -192,11 +224,12 @@ int check_untouched(const struct file_tree *before, const struct file_tree *afte
                     const struct touched *touched, struct blk *overlay,
                     uint64_t start, struct chr_error *err)
 {
-    struct comparison c = {.touched = touched, .err = err};
-    int result = compare_trees(&c, before, after);
+    struct comparison c = {.err = err};
+    int result = sort_touched(&c, touched) < 0 || compare_trees(&c, before, after) < 0
+                     ? -1
+                     : check_sectors(&c, overlay, start);
 
-    if (result == 0)
-        result = check_sectors(&c, overlay, start);
+    free(c.touched);
     free(c.kept);
     return result;
 }

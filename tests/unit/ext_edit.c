@@ -484,6 +484,58 @@ static void test_index(void **state)
     memory_free(memory);
 }
 
+/* Names whose entries differ in size, so that gaps of many sizes come up. */
+static void name_of(char *path, size_t size, unsigned number)
+{
+    (void)snprintf(path, size, "many/%.*s%u", (int)(number * 7 % 29), "abcdefghijklmnopqrstuvwxyz...",
+                   number);
+}
+
+/* Large folders, of which names and room are remembered, within one edit. */
+static void test_large_folder(void **state)
+{
+    enum { COUNT = 600 };
+    char path[64];
+
+    (void)state;
+    for (size_t k = 0; k < KINDS; k++) {
+        struct memory *memory = make_image(kinds[k], 16384, "mkdir many\n");
+        struct ext_edit *edit = open_edit(memory);
+        struct edit_entry entry;
+        uint64_t first_size = 0;
+
+        for (int turn = 0; turn < 3; turn++) {
+            for (unsigned i = 0; i < COUNT; i++) {
+                name_of(path, sizeof path, i);
+                assert_int_equal(is_there(edit, path), turn > 0 && (i + (unsigned)turn) % 3 != 0);
+                assert_done(put(edit, path, (uint8_t)(i + (unsigned)turn), i % 5), &test_error);
+                assert_true(is_there(edit, path));
+            }
+            for (unsigned i = 0; i < COUNT; i++) {
+                name_of(path, sizeof path, i);
+                if ((i + (unsigned)turn) % 3 == 2)
+                    assert_done(ext_edit_remove(edit, path, false, &test_error), &test_error);
+            }
+            assert_done(ext_edit_stat(edit, "many", &entry, &test_error), &test_error);
+            if (turn == 0)
+                first_size = entry.size;
+            /* Gaps are filled again. */
+            assert_true(entry.size >= 4 * 4096 && entry.size <= first_size + 2 * 4096);
+        }
+        /* Its number is that of the next folder, which has none of the names. */
+        assert_done(ext_edit_remove(edit, "many", true, &test_error), &test_error);
+        assert_done(ext_edit_make_folder(edit, "many", &plain, &test_error), &test_error);
+        for (unsigned i = 0; i < COUNT; i++) {
+            name_of(path, sizeof path, i);
+            assert_false(is_there(edit, path));
+        }
+        name_of(path, sizeof path, 4); /* a long one */
+        assert_done(put(edit, path, 0, 0), &test_error);
+        finish(&edit, memory);
+        memory_free(memory);
+    }
+}
+
 static void test_links_of_a_full_folder(void **state)
 {
     static const char many[] = "mkdir d\nsif d links_count 65000\n";
@@ -646,6 +698,7 @@ int main(void)
         cmocka_unit_test(test_fragments),
         cmocka_unit_test(test_tree_goes_at_once),
         cmocka_unit_test(test_index),
+        cmocka_unit_test(test_large_folder),
         cmocka_unit_test(test_links_of_a_full_folder),
         cmocka_unit_test(test_attributes_of_others_stay),
         cmocka_unit_test(test_same_bytes),
