@@ -1,18 +1,26 @@
 /*
  * The overlay is a sorted array of pages; a page is eight sectors and a mask
- * of those that were written.
+ * of those that were written.  Pages that are too many for memory are written
+ * into a file, each where it is on the disk: the file is all holes but for them.
  */
 #include "block/overlay.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "base/bytes.h"
+#include "block/raw.h"
 
 #define PAGE_SECTORS 8
 #define PAGE_SIZE_BYTES (PAGE_SECTORS * OVERLAY_SECTOR)
+#define PAGES_IN_MEMORY 4096 /* 16 MiB */
 
 struct page {
     uint64_t index; /* offset / PAGE_SIZE_BYTES */
     uint8_t written; /* bit N: sector N of the page is ours */
-    uint8_t *bytes;
+    bool stays; /* in memory */
+    uint8_t *bytes; /* NULL: they are in the file */
 };
 
 struct overlay {
@@ -21,6 +29,10 @@ struct overlay {
     struct page *pages; /* ascending */
     size_t count;
     size_t capacity;
+    size_t in_memory; /* pages that need not stay there */
+    size_t next_out;  /* where to look for one that can leave it */
+    char *folder;     /* for the file; NULL: there is none, and will be none */
+    struct blk *file; /* NULL as long as none was needed */
 };
 
 static struct overlay *overlay_of(struct blk *blk)
@@ -52,13 +64,104 @@ static struct page *find_page(const struct overlay *overlay, uint64_t index)
     return at < overlay->count && overlay->pages[at].index == index ? &overlay->pages[at] : NULL;
 }
 
+/* ---- pages that are too many ---- */
+
+/* A file that is gone with the process; NULL where the host has none. */
+static struct blk *open_file(const struct overlay *overlay)
+{
+    struct blk *file = NULL;
+#ifdef O_TMPFILE
+    struct chr_error ignored;
+    int fd = open(overlay->folder, O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+
+    if (fd >= 0)
+        (void)raw_from_fd(fd, "a temporary file", INT64_MAX, true, &file, &ignored);
+#endif
+    return file;
+}
+
+static void forget_bytes(struct page *page)
+{
+    explicit_bzero(page->bytes, PAGE_SIZE_BYTES); /* may hold a password */
+    free(page->bytes);
+    page->bytes = NULL;
+}
+
+/* The next page in turn that can leave the memory; there is one. */
+static struct page *choose_page(struct overlay *overlay)
+{
+    for (;; overlay->next_out++) {
+        if (overlay->next_out >= overlay->count)
+            overlay->next_out = 0;
+        if (overlay->pages[overlay->next_out].bytes != NULL &&
+            !overlay->pages[overlay->next_out].stays)
+            return &overlay->pages[overlay->next_out++];
+    }
+}
+
+/* Before one more page comes into memory another leaves it, where it can. */
+static void make_room(struct overlay *overlay)
+{
+    struct chr_error ignored;
+    struct page *page;
+
+    if (overlay->in_memory < PAGES_IN_MEMORY || overlay->folder == NULL)
+        return;
+    if (overlay->file == NULL)
+        overlay->file = open_file(overlay);
+    page = choose_page(overlay);
+    if (overlay->file != NULL && blk_write(overlay->file, page->index * PAGE_SIZE_BYTES,
+                                           page->bytes, PAGE_SIZE_BYTES, &ignored) == 0) {
+        forget_bytes(page);
+        overlay->in_memory--;
+        return;
+    }
+    /* What has gone can still be read. */
+    free(overlay->folder);
+    overlay->folder = NULL;
+}
+
+static int bring_in(struct overlay *overlay, struct page *page, struct chr_error *err)
+{
+    AUTO_FREE uint8_t *bytes = NULL;
+
+    if (page->bytes != NULL)
+        return 0;
+    make_room(overlay);
+    bytes = mem_new(1, PAGE_SIZE_BYTES, err);
+    if (bytes == NULL ||
+        blk_read(overlay->file, page->index * PAGE_SIZE_BYTES, bytes, PAGE_SIZE_BYTES, err) < 0)
+        return -1;
+    page->bytes = STEAL(bytes);
+    overlay->in_memory++;
+    return 0;
+}
+
+int overlay_spill(struct blk *blk, const char *folder, struct chr_error *err)
+{
+    struct overlay *overlay = overlay_of(blk);
+
+    if (overlay->folder != NULL)
+        return 0;
+    overlay->folder = mem_strdup(folder, err);
+    if (overlay->folder == NULL)
+        return -1;
+    for (size_t i = 0; i < overlay->count; i++)
+        overlay->pages[i].stays = overlay->pages[i].bytes != NULL;
+    overlay->in_memory = 0;
+    return 0;
+}
+
+/* ---- reading and writing ---- */
+
 static struct page *make_page(struct overlay *overlay, uint64_t index, struct chr_error *err)
 {
     size_t at = lower_bound(overlay, index);
     uint8_t *bytes;
 
     if (at < overlay->count && overlay->pages[at].index == index)
-        return &overlay->pages[at];
+        return bring_in(overlay, &overlay->pages[at], err) < 0 ? NULL : &overlay->pages[at];
+    make_room(overlay);
     if (mem_grow(&overlay->pages, &overlay->capacity, overlay->count, sizeof *overlay->pages,
                  err) < 0)
         return NULL;
@@ -68,6 +171,7 @@ static struct page *make_page(struct overlay *overlay, uint64_t index, struct ch
     memmove(overlay->pages + at + 1, overlay->pages + at,
             (overlay->count - at) * sizeof *overlay->pages);
     overlay->count++;
+    overlay->in_memory++;
     overlay->pages[at] = (struct page){.index = index, .bytes = bytes};
     return &overlay->pages[at];
 }
@@ -83,8 +187,8 @@ static int read_page_part(struct overlay *overlay, const struct page *page, uint
     while (end < PAGE_SECTORS && ((page->written & 1 << end) != 0) == ours)
         end++;
     *len = (size_t)min_u64(*len, end * OVERLAY_SECTOR - off % PAGE_SIZE_BYTES);
-    if (!ours)
-        return blk_read(overlay->base, off, buf, *len, err);
+    if (!ours || page->bytes == NULL)
+        return blk_read(ours ? overlay->file : overlay->base, off, buf, *len, err);
     memcpy(buf, page->bytes + off % PAGE_SIZE_BYTES, *len);
     return 0;
 }
@@ -176,10 +280,11 @@ static int overlay_close(struct blk *blk, struct chr_error *err)
     struct overlay *overlay = overlay_of(blk);
 
     (void)err;
-    for (size_t i = 0; i < overlay->count; i++) {
-        explicit_bzero(overlay->pages[i].bytes, PAGE_SIZE_BYTES); /* may hold a password */
-        free(overlay->pages[i].bytes);
-    }
+    for (size_t i = 0; i < overlay->count; i++)
+        if (overlay->pages[i].bytes != NULL)
+            forget_bytes(&overlay->pages[i]);
+    blk_cleanup(&overlay->file);
+    free(overlay->folder);
     free(overlay->pages);
     free(overlay);
     return 0;
@@ -227,20 +332,17 @@ bool overlay_next(struct blk *blk, uint64_t off, struct overlay_run *run)
             end++;
         run->off = start + first * OVERLAY_SECTOR;
         run->length = (end - first) * OVERLAY_SECTOR;
-        run->bytes = page->bytes + first * OVERLAY_SECTOR;
         return true;
     }
     return false;
 }
 
-/* Of the sectors of PAGE that are ours, those that differ from BELOW, which holds what is there. */
-static uint8_t differing(const struct page *page, const uint8_t *below)
+/* Of the sectors in MASK, those where A and B differ. */
+static uint8_t differing(uint8_t mask, const uint8_t *a, const uint8_t *b)
 {
-    uint8_t mask = page->written;
-
     for (unsigned i = 0; i < PAGE_SECTORS; i++)
-        if ((mask & 1 << i) != 0 && memcmp(below + i * OVERLAY_SECTOR,
-                                           page->bytes + i * OVERLAY_SECTOR, OVERLAY_SECTOR) == 0)
+        if ((mask & 1 << i) != 0 &&
+            memcmp(a + i * OVERLAY_SECTOR, b + i * OVERLAY_SECTOR, OVERLAY_SECTOR) == 0)
             mask &= (uint8_t)~(1 << i);
     return mask;
 }
@@ -249,15 +351,17 @@ int overlay_drop_unchanged(struct blk *blk, struct chr_error *err)
 {
     struct overlay *overlay = overlay_of(blk);
     uint8_t below[PAGE_SIZE_BYTES];
+    uint8_t ours[PAGE_SIZE_BYTES];
 
     for (size_t at = 0; at < overlay->count; at++) {
         struct page *page = &overlay->pages[at];
         uint64_t off = page->index * PAGE_SIZE_BYTES;
+        size_t len = (size_t)min_u64(sizeof below, overlay->base->size - off);
 
-        if (blk_read(overlay->base, off, below,
-                     (size_t)min_u64(sizeof below, overlay->base->size - off), err) < 0)
+        if (blk_read(overlay->base, off, below, len, err) < 0 ||
+            (page->bytes == NULL && blk_read(overlay->file, off, ours, sizeof ours, err) < 0))
             return -1;
-        page->written = differing(page, below);
+        page->written = differing(page->written, below, page->bytes != NULL ? page->bytes : ours);
     }
     return 0;
 }

@@ -3,7 +3,8 @@
  * and the device below is only read.
  *
  * A change is first made here, looked at, and only then carried out: on a
- * copy, or in place under an undo file.  Memory is what was written.
+ * copy, or in place under an undo file.  Memory is what was written; with
+ * overlay_spill() no more than 16 MiB of it, and 32 bytes for each 4 KiB.
  */
 #ifndef CHRIMG_BLOCK_OVERLAY_H
 #define CHRIMG_BLOCK_OVERLAY_H
@@ -15,13 +16,20 @@
 /* Open an overlay on BASE, which is borrowed; the size is a whole number of sectors. */
 int overlay_open(struct blk *base, struct blk **out, struct chr_error *err);
 
+/*
+ * From here on, let what is too much for memory go into a file without a name in FOLDER,
+ * which goes when the overlay is closed, or the process ends.  What was written before
+ * stays in memory: it may hold a secret.  Where there can be no such file, or no room for
+ * it, all stays.
+ */
+int overlay_spill(struct blk *overlay, const char *folder, struct chr_error *err);
+
 #define OVERLAY_RUN_MAX 4096
 
-/* A stretch of changed sectors; contiguous, and BYTES belongs to the overlay. */
+/* A stretch of changed sectors, contiguous; its bytes are read from the overlay. */
 struct overlay_run {
     uint64_t off;
     size_t length; /* OVERLAY_RUN_MAX at most */
-    const uint8_t *bytes;
 };
 
 /*

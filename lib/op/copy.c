@@ -89,12 +89,24 @@ int copy_disk(struct blk *source, struct blk *target, const struct progress *pro
     return 0;
 }
 
+int copy_run(struct blk *overlay, const struct overlay_run *run, struct blk *target,
+             struct chr_error *err)
+{
+    uint8_t bytes[OVERLAY_RUN_MAX];
+    int result = blk_read(overlay, run->off, bytes, run->length, err) < 0
+                     ? -1
+                     : blk_write(target, run->off, bytes, run->length, err);
+
+    explicit_bzero(bytes, run->length); /* may be those of a password */
+    return result;
+}
+
 int copy_changes(struct blk *overlay, struct blk *target, struct chr_error *err)
 {
     struct overlay_run run;
 
     for (uint64_t at = 0; overlay_next(overlay, at, &run); at = run.off + run.length)
-        if (blk_write(target, run.off, run.bytes, run.length, err) < 0)
+        if (copy_run(overlay, &run, target, err) < 0)
             return -1;
     return 0;
 }

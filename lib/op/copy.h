@@ -2,7 +2,7 @@
 #ifndef CHRIMG_OP_COPY_H
 #define CHRIMG_OP_COPY_H
 
-#include "block/blk.h"
+#include "block/overlay.h"
 
 struct progress {
     void (*call)(uint64_t done, uint64_t total, void *context); /* may be NULL */
@@ -16,7 +16,9 @@ struct progress {
 int copy_disk(struct blk *source, struct blk *target, const struct progress *progress,
               struct chr_error *err);
 
-/* Write the changed sectors of OVERLAY to TARGET. */
+/* Write the changed sectors of OVERLAY to TARGET: those of one run, or all. */
+int copy_run(struct blk *overlay, const struct overlay_run *run, struct blk *target,
+             struct chr_error *err);
 int copy_changes(struct blk *overlay, struct blk *target, struct chr_error *err);
 
 #endif

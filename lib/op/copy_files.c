@@ -145,7 +145,8 @@ static int begin_change(const struct chr_place *place, const struct chr_copy_opt
     if (commit_check(change->image, err) < 0 ||
         session_open(change->image, options->modified, &change->session, err) < 0 ||
         session_side(&change->session, place->on_boot ? SESSION_BOOT : SESSION_ROOT, &change->side,
-                     err) < 0)
+                     err) < 0 ||
+        session_spill(&change->session, err) < 0)
         return err_context(err, "%s", place->image);
     return 0;
 }

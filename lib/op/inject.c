@@ -140,6 +140,7 @@ static int put_on_root(struct injection *in)
         return 0;
     if (session_side(&in->session, SESSION_ROOT, &pack.side, in->err) < 0 ||
         (script && autorun_put(&pack, &in->autorun, in->err) < 0) ||
+        session_spill(&in->session, in->err) < 0 ||
         put_all(in, &pack, &in->options->files, FILE_STORE) < 0)
         return -1;
     pack.mode = in->options->mode;
@@ -153,7 +154,8 @@ static int put_on_boot(struct injection *in)
     if (in->options->boot.count == 0)
         return 0;
     in->on_boot = true;
-    return session_side(&in->session, SESSION_BOOT, &pack.side, in->err) < 0
+    return session_side(&in->session, SESSION_BOOT, &pack.side, in->err) < 0 ||
+                   session_spill(&in->session, in->err) < 0
                ? -1
                : put_all(in, &pack, &in->options->boot, "");
 }

@@ -1,6 +1,8 @@
 /* Opening a session, its partitions, and the end of it. */
 #include "op/session.h"
 
+#include <string.h>
+
 #include "base/bytes.h"
 #include "block/overlay.h"
 #include "fs/ext.h"
@@ -122,6 +124,21 @@ int session_open(struct chr_image *image, const int64_t *modified, struct sessio
     *out = s;
     s = (struct session){0};
     return 0;
+}
+
+int session_spill(struct session *s, struct chr_error *err)
+{
+    AUTO_FREE char *folder = mem_strdup(s->image->path, err);
+    char *slash = folder != NULL ? strrchr(folder, '/') : NULL;
+
+    if (folder == NULL)
+        return -1;
+    /* What is not to be written stays in memory: a dry run leaves no trace on the disk. */
+    if (!s->image->disk->writable)
+        return 0;
+    if (slash != NULL)
+        slash[slash == folder] = '\0';
+    return overlay_spill(s->overlay, slash != NULL ? folder : ".", err);
 }
 
 /* ---- a side ---- */

@@ -75,6 +75,14 @@ int session_side(struct session *session, enum session_side which, struct side *
 /* Say how e2fsck gets at an ext whose damage ERR tells of; returns -1. */
 int side_way_out(const struct side *side, struct chr_error *err);
 
+/*
+ * From here on large files may wait in a file without a name beside the image, where there
+ * must be room for them anyway, and not in memory.  What was put before stays in memory:
+ * the values of secrets get into no temporary file.  Where a journal was replayed all is
+ * in memory in the end.
+ */
+int session_spill(struct session *session, struct chr_error *err);
+
 /* ---- reading ---- */
 
 /*

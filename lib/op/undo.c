@@ -33,16 +33,37 @@ int undo_remove(const char *undo_path, struct chr_error *err)
 /* ---- reading it ---- */
 
 struct undo {
-    uint8_t *records; /* NULL: there is no whole undo file */
+    struct blk *blk; /* the file; NULL: there is none */
+    bool whole;      /* else it was cut off, and the image was not touched */
     uint32_t count;
     uint64_t size;     /* of the image before */
     uint64_t new_size; /* and after, where it grows; else 0 */
-    bool present;
+    uint8_t *records;  /* READ of them, from FIRST on; may hold a password */
+    uint32_t first;
+    uint32_t read;
 };
 
-static const uint8_t *record_of(const struct undo *undo, uint32_t i)
+static void undo_release(struct undo *undo)
 {
-    return undo->records + (size_t)i * RECORD_SIZE;
+    if (undo->records != NULL)
+        explicit_bzero(undo->records, RECORDS_AT_ONCE * RECORD_SIZE);
+    free(undo->records);
+    blk_cleanup(&undo->blk);
+}
+#define AUTO_UNDO CLEANUP(undo_release)
+
+/* Record I of the file, good until the next call.  They are asked for in their order. */
+static int read_record(struct undo *undo, uint32_t i, const uint8_t **out, struct chr_error *err)
+{
+    if (i - undo->first >= undo->read) {
+        undo->first = i;
+        undo->read = (uint32_t)min_u64(RECORDS_AT_ONCE, undo->count - i);
+        if (blk_read(undo->blk, HEADER_SIZE + (uint64_t)i * RECORD_SIZE, undo->records,
+                     (size_t)undo->read * RECORD_SIZE, err) < 0)
+            return -1;
+    }
+    *out = undo->records + (size_t)(i - undo->first) * RECORD_SIZE;
+    return 0;
 }
 
 /* Whether RECORD is of a sector behind the old end, which is cut off and not put back. */
@@ -121,13 +142,13 @@ static bool growth_is_sound(const struct undo *undo, const uint8_t header[HEADER
 }
 
 /* Take the header apart; *CUT: the file is not whole, and so the image was not touched. */
-static int read_header(struct blk *blk, const char *undo_path, struct undo *undo,
-                       uint8_t header[HEADER_SIZE], bool *cut, struct chr_error *err)
+static int read_header(const char *undo_path, struct undo *undo, uint8_t header[HEADER_SIZE],
+                       bool *cut, struct chr_error *err)
 {
-    *cut = blk->size < HEADER_SIZE;
+    *cut = undo->blk->size < HEADER_SIZE;
     if (*cut)
         return 0;
-    if (blk_read(blk, 0, header, HEADER_SIZE, err) < 0)
+    if (blk_read(undo->blk, 0, header, HEADER_SIZE, err) < 0)
         return -1;
     *cut = is_zero(header, HEADER_SIZE);
     if (*cut)
@@ -143,38 +164,47 @@ static int read_header(struct blk *blk, const char *undo_path, struct undo *undo
     return 0;
 }
 
+static int check_crc(const char *undo_path, struct undo *undo, uint32_t wanted,
+                     struct chr_error *err)
+{
+    uint32_t crc = 0;
+    const uint8_t *record;
+
+    if (undo->blk->size != HEADER_SIZE + (uint64_t)undo->count * RECORD_SIZE)
+        return damaged(undo_path, "records", err);
+    undo->records = mem_new(RECORDS_AT_ONCE, RECORD_SIZE, err);
+    if (undo->records == NULL)
+        return -1;
+    for (uint32_t i = 0; i < undo->count; i++) {
+        if (read_record(undo, i, &record, err) < 0)
+            return -1;
+        crc = (uint32_t)crc32(crc, record, RECORD_SIZE);
+    }
+    return crc == wanted ? 0 : damaged(undo_path, "records", err);
+}
+
 static int load(const char *undo_path, const struct blk *file, struct undo *undo,
                 struct chr_error *err)
 {
-    AUTO_FREE uint8_t *records = NULL;
-    AUTO_BLK struct blk *blk = NULL;
     uint8_t header[HEADER_SIZE];
-    size_t size;
     bool cut;
 
-    if (open_undo(undo_path, file, &blk, err) < 0)
+    if (open_undo(undo_path, file, &undo->blk, err) < 0)
         return -1;
-    undo->present = blk != NULL;
-    if (!undo->present)
+    if (undo->blk == NULL)
         return 0;
-    if (read_header(blk, undo_path, undo, header, &cut, err) < 0)
+    if (read_header(undo_path, undo, header, &cut, err) < 0)
         return -1;
     if (cut)
         return 0;
-    size = (size_t)undo->count * RECORD_SIZE;
-    if (blk->size != HEADER_SIZE + size)
-        return damaged(undo_path, "records", err);
-    records = mem_new(1, size + 1, err);
-    if (records == NULL || blk_read(blk, HEADER_SIZE, records, size, err) < 0)
+    if (check_crc(undo_path, undo, le32(header + OFF_CRC), err) < 0)
         return -1;
-    if (crc_of(records, size) != le32(header + OFF_CRC))
-        return damaged(undo_path, "records", err);
     if (file->size != undo->size && file->size != undo->new_size) {
         (void)err_set(err, CHR_E_REFUSED, "%s was left for an image of %" PRIu64 " bytes",
                       undo_path, undo->size);
         return hint_replaced(undo_path, err);
     }
-    undo->records = STEAL(records);
+    undo->whole = true;
     return 0;
 }
 
@@ -186,14 +216,15 @@ static int refuse_written(const char *undo_path, uint64_t off, struct chr_error 
 }
 
 /* Every sector must be as before, or as the interrupted run wanted it. */
-static int check_records(const struct undo *undo, const char *undo_path, struct blk *file,
+static int check_records(struct undo *undo, const char *undo_path, struct blk *file,
                          struct chr_error *err)
 {
     uint8_t sector[OVERLAY_SECTOR];
+    const uint8_t *record;
 
     for (uint32_t i = 0; i < undo->count; i++) {
-        const uint8_t *record = record_of(undo, i);
-
+        if (read_record(undo, i, &record, err) < 0)
+            return -1;
         if (le64(record) >= file->size && is_growth(undo, record))
             continue;
         if (blk_read(file, le64(record), sector, sizeof sector, err) < 0)
@@ -206,18 +237,45 @@ static int check_records(const struct undo *undo, const char *undo_path, struct 
 }
 
 /* Whether there is a record for OFF; the first with it or behind it is looked for from *AT on. */
-static bool has_record(const struct undo *undo, uint64_t off, uint32_t *at)
+static int has_record(struct undo *undo, uint64_t off, uint32_t *at, bool *found,
+                      struct chr_error *err)
 {
-    while (*at < undo->count && le64(record_of(undo, *at)) < off)
-        ++*at;
-    return *at < undo->count && le64(record_of(undo, *at)) == off;
+    const uint8_t *record;
+
+    *found = false;
+    for (; *at < undo->count; ++*at) {
+        if (read_record(undo, *at, &record, err) < 0)
+            return -1;
+        if (le64(record) >= off) {
+            *found = le64(record) == off;
+            return 0;
+        }
+    }
+    return 0;
+}
+
+/* The LEN bytes of CHUNK, at OFF: zeros, or sectors with a record from *AT on. */
+static int check_chunk(struct undo *undo, const char *undo_path, uint64_t off,
+                       const uint8_t *chunk, size_t len, uint32_t *at, struct chr_error *err)
+{
+    bool found;
+
+    for (size_t i = 0; i < len; i += OVERLAY_SECTOR) {
+        if (is_zero(chunk + i, (size_t)min_u64(OVERLAY_SECTOR, len - i)))
+            continue;
+        if (has_record(undo, off + i, at, &found, err) < 0)
+            return -1;
+        if (!found)
+            return refuse_written(undo_path, off + i, err);
+    }
+    return 0;
 }
 
 /*
  * Behind the old end, which is about to be cut off, there may be nothing but what the
  * interrupted run wrote: a router that has run since may have its files there.
  */
-static int check_growth(const struct undo *undo, const char *undo_path, struct blk *file,
+static int check_growth(struct undo *undo, const char *undo_path, struct blk *file,
                         struct chr_error *err)
 {
     uint8_t chunk[CHUNK];
@@ -230,12 +288,9 @@ static int check_growth(const struct undo *undo, const char *undo_path, struct b
         if (extent.kind == BLK_ZERO)
             continue;
         extent.length = min_u64(extent.length, sizeof chunk);
-        if (blk_read(file, off, chunk, (size_t)extent.length, err) < 0)
+        if (blk_read(file, off, chunk, (size_t)extent.length, err) < 0 ||
+            check_chunk(undo, undo_path, off, chunk, (size_t)extent.length, &at, err) < 0)
             return -1;
-        for (size_t i = 0; i < extent.length; i += OVERLAY_SECTOR)
-            if (!is_zero(chunk + i, (size_t)min_u64(OVERLAY_SECTOR, extent.length - i)) &&
-                !has_record(undo, off + i, &at))
-                return refuse_written(undo_path, off + i, err);
     }
     return 0;
 }
@@ -245,13 +300,14 @@ static int check_growth(const struct undo *undo, const char *undo_path, struct b
  * that are there still are left alone: where the disk is full, writing into a hole
  * of the image would fail.
  */
-static int apply(const struct undo *undo, struct blk *target, struct chr_error *err)
+static int apply(struct undo *undo, struct blk *target, struct chr_error *err)
 {
     uint8_t sector[OVERLAY_SECTOR];
+    const uint8_t *record;
 
     for (uint32_t i = 0; i < undo->count; i++) {
-        const uint8_t *record = record_of(undo, i);
-
+        if (read_record(undo, i, &record, err) < 0)
+            return -1;
         if (is_growth(undo, record))
             continue;
         if (blk_read(target, le64(record), sector, sizeof sector, err) < 0)
@@ -267,34 +323,30 @@ static int load_checked(const char *path, const char *undo_path, struct blk *fil
                         struct undo *undo, struct chr_error *err)
 {
     if (load(undo_path, file, undo, err) == 0 &&
-        (undo->records == NULL || (check_records(undo, undo_path, file, err) == 0 &&
-                                   check_growth(undo, undo_path, file, err) == 0)))
+        (!undo->whole || (check_records(undo, undo_path, file, err) == 0 &&
+                          check_growth(undo, undo_path, file, err) == 0)))
         return 0;
-    (void)err_context(err, "%s: a change of it was interrupted, and cannot be taken back", path);
-    free(undo->records);
-    undo->records = NULL;
-    return -1;
+    return err_context(err, "%s: a change of it was interrupted, and cannot be taken back", path);
 }
 
 int undo_roll_back(const char *path, struct blk *file, bool *done, struct chr_error *err)
 {
     AUTO_FREE char *undo_path = undo_path_of(path, err);
-    struct undo undo = {0};
+    AUTO_UNDO struct undo undo = {0};
     int result = 0;
 
     *done = false;
     if (undo_path == NULL || load_checked(path, undo_path, file, &undo, err) < 0)
         return -1;
-    if (!undo.present)
+    if (undo.blk == NULL)
         return 0;
-    if (undo.records != NULL) {
+    if (undo.whole) {
         result = apply(&undo, file, err);
         if (result == 0 && file->size != undo.size)
             result = raw_resize(file, undo.size, err);
         if (result == 0)
             result = blk_flush(file, err);
         *done = result == 0;
-        free(undo.records);
     }
     return result == 0 ? undo_remove(undo_path, err) : -1;
 }
@@ -302,20 +354,19 @@ int undo_roll_back(const char *path, struct blk *file, bool *done, struct chr_er
 int undo_view(const char *path, struct blk *file, struct blk **view, struct chr_error *err)
 {
     AUTO_FREE char *undo_path = undo_path_of(path, err);
-    struct undo undo = {0};
+    AUTO_UNDO struct undo undo = {0};
     int result;
 
     *view = NULL;
     if (undo_path == NULL || load_checked(path, undo_path, file, &undo, err) < 0)
         return -1;
-    if (undo.records == NULL)
+    if (!undo.whole)
         return 0;
     result = overlay_open(file, view, err);
     if (result == 0)
         (*view)->size = undo.size;
     if (result == 0)
         result = apply(&undo, *view, err);
-    free(undo.records);
     return result;
 }
 

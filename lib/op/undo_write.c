@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "block/raw.h"
+#include "op/copy.h"
 #include "op/files.h"
 #include "op/undo.h"
 #include "op/undo_file.h"
@@ -46,23 +47,27 @@ static int write_out(struct writer *writer, struct chr_error *err)
     return 0;
 }
 
-static int put_run(struct writer *writer, struct blk *file, const struct overlay_run *run,
-                   struct chr_error *err)
+static int put_run(struct writer *writer, struct blk *file, struct blk *overlay,
+                   const struct overlay_run *run, struct chr_error *err)
 {
     uint8_t old[OVERLAY_RUN_MAX];
-    int result = read_old(file, run->off, old, run->length, err);
+    uint8_t new[OVERLAY_RUN_MAX];
+    int result = read_old(file, run->off, old, run->length, err) < 0
+                     ? -1
+                     : blk_read(overlay, run->off, new, run->length, err);
 
     for (size_t i = 0; result == 0 && i < run->length; i += OVERLAY_SECTOR) {
         uint8_t *p = writer->buf + writer->used;
 
         put_le64(p, run->off + i);
-        put_le32(p + RECORD_CRC, crc_of(run->bytes + i, OVERLAY_SECTOR));
+        put_le32(p + RECORD_CRC, crc_of(new + i, OVERLAY_SECTOR));
         memcpy(p + RECORD_BYTES, old + i, OVERLAY_SECTOR);
         writer->used += RECORD_SIZE;
         if (writer->used == writer->size)
             result = write_out(writer, err);
     }
-    explicit_bzero(old, run->length);
+    explicit_bzero(old, sizeof old);
+    explicit_bzero(new, sizeof new);
     return result;
 }
 
@@ -72,7 +77,7 @@ static int put_records(struct writer *writer, struct blk *file, struct blk *over
     struct overlay_run run;
 
     for (uint64_t at = 0; overlay_next(overlay, at, &run); at = run.off + run.length)
-        if (put_run(writer, file, &run, err) < 0)
+        if (put_run(writer, file, overlay, &run, err) < 0)
             return -1;
     return write_out(writer, err);
 }
@@ -150,7 +155,7 @@ static int write_changes(struct blk *file, struct blk *overlay, struct chr_error
     }
     while (result == 0 && count > 0) {
         count--;
-        result = blk_write(file, runs[count].off, runs[count].bytes, runs[count].length, err);
+        result = copy_run(overlay, &runs[count], file, err);
     }
     free(runs);
     return result;

@@ -17,16 +17,14 @@
 #include "block/raw.h"
 #include "fs/ext_verify.h"
 #include "fs/journal.h"
+#include "op/copy.h"
 
 static int carry_out(struct blk *overlay, struct blk *image, struct chr_error *err)
 {
-    struct overlay_run run;
-
     if (overlay_drop_unchanged(overlay, err) < 0)
         return -1;
-    for (uint64_t off = 0; overlay_next(overlay, off, &run); off = run.off + run.length)
-        if (blk_write(image, run.off, run.bytes, run.length, err) < 0)
-            return -1;
+    if (copy_changes(overlay, image, err) < 0)
+        return -1;
     return 0;
 }
 

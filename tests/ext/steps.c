@@ -27,6 +27,7 @@
 #include "block/raw.h"
 #include "fs/ext_edit.h"
 #include "fs/ext_verify.h"
+#include "op/copy.h"
 
 static int read_source(void *context, uint64_t off, void *buf, size_t len, struct chr_error *err)
 {
@@ -109,13 +110,10 @@ static int edit_overlay(struct blk *overlay, char **argv, struct chr_error *err)
 
 static int carry_out(struct blk *overlay, struct blk *image, struct chr_error *err)
 {
-    struct overlay_run run;
-
     if (overlay_drop_unchanged(overlay, err) < 0)
         return -1;
-    for (uint64_t off = 0; overlay_next(overlay, off, &run); off = run.off + run.length)
-        if (blk_write(image, run.off, run.bytes, run.length, err) < 0)
-            return -1;
+    if (copy_changes(overlay, image, err) < 0)
+        return -1;
     printf("changed %" PRIu64 "\n", overlay_changed(overlay));
     return 0;
 }

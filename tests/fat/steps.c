@@ -21,6 +21,7 @@
 #include "block/overlay.h"
 #include "block/raw.h"
 #include "fs/fat_edit.h"
+#include "op/copy.h"
 
 #define DEFAULT_TIME 1700000000
 
@@ -101,11 +102,8 @@ static int run_step(struct fat_edit *edit, char **words, struct chr_error *err)
 
 static int carry_out(struct blk *overlay, struct blk *device, struct chr_error *err)
 {
-    struct overlay_run run;
-
-    for (uint64_t at = 0; overlay_next(overlay, at, &run); at = run.off + run.length)
-        if (blk_write(device, run.off, run.bytes, run.length, err) < 0)
-            return -1;
+    if (copy_changes(overlay, device, err) < 0)
+        return -1;
     return 0;
 }
 

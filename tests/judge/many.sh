@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Thousands of files put at once, into folders with and without an index, again, and where
-# others were removed: judged by e2fsck and debugfs.
+# others were removed, and a file that is larger than the memory for it: judged by e2fsck
+# and debugfs.
 # shellcheck disable=SC2034,SC2317 # IN_MEMORY is read by lib.sh; functions are called through check
 IN_MEMORY=yes
 . "$(dirname "$0")/lib.sh"
@@ -90,5 +91,33 @@ for ((i = 0; i < 400; i++)); do make_files "deep/$i/sub" 0 2; done
 check "hundreds of folders" "$CHRIMG" inject new.img --file deep
 check "e2fsck finds nothing" sound
 check "with what is in them" same_files /rw/disk/deep deep
+
+# ---- a large file ----
+
+# in_memory KIB COMMAND...
+in_memory() {
+    (
+        if ! under_sanitizer "$CHRIMG"; then ulimit -v "$1"; fi
+        "${@:2}"
+    )
+}
+folder_is_tidy() {
+    local output
+    output=$(find . -name '.*chrimg*' -o -name '.*#*')
+    [ -z "$output" ] && return 0
+    echo "$output"
+    return 1
+}
+
+mkdir large
+yes "a line of a large file" | head -c 150M >large/file
+check "150 MB with 64 MiB of memory" in_memory 65536 "$CHRIMG" inject new.img --file large
+check "nothing is left beside the image" folder_is_tidy
+check "e2fsck finds nothing" sound
+check "with its bytes" same_files /rw/disk/large large
+yes "another line" | head -c 120M >large/file
+check "and another instead of it" in_memory 65536 "$CHRIMG" inject new.img --replace --file large
+check "e2fsck finds nothing" sound
+check "with its bytes" same_files /rw/disk/large large
 
 done_testing

@@ -1,6 +1,9 @@
 /* The overlay against a model: a plain copy of the bytes and a mark for each sector. */
 #include "block/overlay.h"
 
+#include <stdio.h>
+#include <unistd.h>
+
 #include "base/bytes.h"
 #include "memory_blk.h"
 
@@ -78,6 +81,8 @@ static void check_reads(struct model *model, struct dice *dice, int count)
 static void check_runs(struct model *model)
 {
     struct overlay_run run;
+    uint8_t bytes[OVERLAY_RUN_MAX];
+    struct chr_error err;
     uint64_t total = 0;
     uint64_t at = 0;
     bool seen[SECTORS] = {false};
@@ -85,7 +90,9 @@ static void check_runs(struct model *model)
     for (; overlay_next(model->overlay, at, &run); at = run.off + run.length) {
         assert_true(run.off >= at && run.length > 0 && run.off % OVERLAY_SECTOR == 0 &&
                     run.length % OVERLAY_SECTOR == 0);
-        assert_memory_equal(run.bytes, model->bytes + run.off, run.length);
+        assert_true(run.length <= sizeof bytes);
+        assert_done(blk_read(model->overlay, run.off, bytes, run.length, &err), &err);
+        assert_memory_equal(bytes, model->bytes + run.off, run.length);
         for (uint64_t i = 0; i < run.length; i += OVERLAY_SECTOR)
             seen[(run.off + i) / OVERLAY_SECTOR] = true;
         total += run.length;
@@ -269,6 +276,79 @@ static void test_the_base_may_be_read_only_and_not_whole_sectors(void **state)
     memory_free(memory);
 }
 
+/* ---- more than is kept in memory ---- */
+
+#define LARGE (24u << 20)
+
+/* What the overlay's file, if there is one, holds where the first page would be. */
+static void check_first_page_is_not_in_a_file(void)
+{
+    uint8_t page[4096];
+    char link[64];
+    char name[4096];
+
+    for (int fd = 3; fd < 64; fd++) {
+        ssize_t length;
+
+        (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        length = readlink(link, name, sizeof name - 1);
+        if (length <= 0)
+            continue;
+        name[length] = '\0';
+        if (strstr(name, "(deleted)") != NULL && pread(fd, page, sizeof page, 0) > 0)
+            assert_true(is_zero(page, sizeof page));
+    }
+}
+
+/* An overlay on zeros, and what it should hold; FOLDER is for what is too much. */
+static void check_large(const char *folder)
+{
+    struct dice dice = {7};
+    struct memory *memory = memory_new(LARGE);
+    uint8_t *wanted = calloc(1, LARGE);
+    uint8_t *got = malloc(LARGE);
+    struct blk *overlay;
+    struct chr_error err;
+
+    assert_true(wanted != NULL && got != NULL);
+    assert_done(overlay_open(&memory->blk, &overlay, &err), &err);
+    assert_done(blk_write(overlay, 0, "a secret", 8, &err), &err);
+    assert_done(overlay_spill(overlay, folder, &err), &err);
+    for (size_t off = 0; off < LARGE; off += 1u << 20)
+        roll_bytes(&dice, wanted + off, 1u << 20);
+    assert_done(blk_write(overlay, 0, wanted, LARGE, &err), &err);
+    /* Sectors of pages in memory and of others, in parts and whole. */
+    for (int i = 0; i < 20000; i++) {
+        uint64_t off = roll_below(&dice, LARGE - 1500);
+        size_t len = (size_t)(1 + roll_below(&dice, 1500));
+
+        roll_bytes(&dice, wanted + off, len);
+        assert_done(blk_write(overlay, off, wanted + off, len, &err), &err);
+        off = roll_below(&dice, LARGE - 9000);
+        assert_done(blk_read(overlay, off, got, 9000, &err), &err);
+        assert_memory_equal(got, wanted + off, 9000);
+    }
+    check_first_page_is_not_in_a_file();
+    memcpy(memory->bytes, wanted, LARGE / 2);
+    assert_done(overlay_drop_unchanged(overlay, &err), &err);
+    assert_int_equal(overlay_changed(overlay), LARGE / 2);
+    memset(memory->bytes, 0, LARGE / 2);
+    assert_done(blk_read(overlay, 0, got, LARGE, &err), &err);
+    assert_true(is_zero(got, LARGE / 2));
+    assert_memory_equal(got + LARGE / 2, wanted + LARGE / 2, LARGE / 2);
+    blk_cleanup(&overlay);
+    memory_free(memory);
+    free(wanted);
+    free(got);
+}
+
+static void test_spill(void **state)
+{
+    (void)state;
+    check_large(".");
+    check_large("no/such/folder"); /* all stays in memory */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +359,7 @@ int main(void)
         cmocka_unit_test(test_what_was_written_is_never_a_hole),
         cmocka_unit_test(test_a_fault_below_is_reported_and_changes_nothing),
         cmocka_unit_test(test_the_base_may_be_read_only_and_not_whole_sectors),
+        cmocka_unit_test(test_spill),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

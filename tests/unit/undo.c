@@ -113,6 +113,54 @@ static void test_a_commit_writes_and_leaves_nothing(void **state)
     fixture_free(f);
 }
 
+/* A change of many sectors, whose records are read part by part. */
+static void test_many_sectors(void **state)
+{
+    enum { LARGE = 600 * 512 };
+    struct memory *memory = memory_new(LARGE);
+    struct dice dice = {33};
+    struct blk *overlay;
+    struct blk *view;
+    struct chr_error err;
+    uint8_t *before = malloc(LARGE);
+    uint8_t *seen = malloc(LARGE);
+    bool done;
+
+    (void)state;
+    assert_true(before != NULL && seen != NULL);
+    (void)unlink(UNDO);
+    write_file(IMAGE, "", 0);
+    memory->blk.fd = open(IMAGE, O_RDWR | O_CLOEXEC);
+    roll_bytes(&dice, memory->bytes, LARGE);
+    memcpy(before, memory->bytes, LARGE);
+    assert_done(overlay_open(&memory->blk, &overlay, &err), &err);
+    roll_bytes(&dice, seen, LARGE);
+    for (size_t off = 0; off < LARGE; off += 512)
+        if (off / 512 % 7 != 3)
+            assert_done(blk_write(overlay, off, seen + off, 512, &err), &err);
+    for (size_t writes = 0; writes < 60; writes += 13) {
+        memory->writes_left = writes;
+        assert_int_equal(undo_commit(IMAGE, &memory->blk, overlay, &err), -1);
+        memory_reset(memory);
+        assert_done(undo_view(IMAGE, &memory->blk, &view, &err), &err);
+        assert_non_null(view);
+        assert_done(blk_read(view, 0, seen, LARGE, &err), &err);
+        assert_memory_equal(seen, before, LARGE);
+        blk_cleanup(&view);
+        assert_done(undo_roll_back(IMAGE, &memory->blk, &done, &err), &err);
+        assert_true(done);
+        assert_memory_equal(memory->bytes, before, LARGE);
+    }
+    assert_done(undo_commit(IMAGE, &memory->blk, overlay, &err), &err);
+    assert_memory_not_equal(memory->bytes, before, LARGE);
+    assert_false(undo_exists());
+    blk_cleanup(&overlay);
+    (void)close(memory->blk.fd);
+    memory_free(memory);
+    free(before);
+    free(seen);
+}
+
 /* What makes the rest count lies at the start: it is written last. */
 static void test_the_start_of_the_disk_is_written_last(void **state)
 {
@@ -587,6 +635,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_commit_writes_and_leaves_nothing),
+        cmocka_unit_test(test_many_sectors),
         cmocka_unit_test(test_the_start_of_the_disk_is_written_last),
         cmocka_unit_test(test_a_commit_of_nothing),
         cmocka_unit_test(test_a_power_cut_at_every_write),
