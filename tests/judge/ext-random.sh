@@ -1,156 +1,235 @@
 #!/usr/bin/env bash
-# Random steps of the ext editor, each judged by others: e2fsck finds nothing, debugfs
-# reads back the very bytes, and no name, mode, owner or size changes but the touched
-# ones.  Every so often the whole tree is read by debugfs and compared with a model.
-# shellcheck disable=SC2034 # read by lib.sh
+# Random steps of inject, cp and rm on the root partition of disk images, each judged by others:
+# e2fsck finds nothing, debugfs reads back the very bytes, no name, mode, owner, size, time or
+# byte of another file changes, nor a sector outside of the partition, nor a snapshot.
+#
+# RANDOM_SEED=N makes other steps, RANDOM_TIMES=N so many times as many.
+# shellcheck disable=SC2034 # read by the libraries
 IN_MEMORY=yes
-. "$(dirname "$0")/../lib.sh"
-needs_tool mke2fs e2fsck debugfs
+. "$(dirname "$0")/lib.sh"
+. "$SRC/tests/ext/lib.sh"
+. "$SRC/tests/ext/random.sh"
+needs_tool mke2fs e2fsck debugfs sgdisk sfdisk qemu-img
 
-STEPS=$BUILD/tests/ext/steps
-# The same file systems and steps in each run, so that what fails once fails again.
-SEED=4711
-UUID=c0ffee00-1234-4567-89ab-0123456789ab
+# ---- what a step puts ----
 
-# Every name of the image: "folder /inode/mode/uid/gid/name/size/".
-list_image() {
-    (cd model && find . -type d -printf 'ls -p /%P\n') >list.commands
-    debugfs -f list.commands image 2>/dev/null | awk '
-        /^debugfs: ls -p / { folder = $4; next }
-        /^\// && $0 !~ "^/0/" { print folder, $0 }' | LC_ALL=C sort
+new_path() { # sets `path` to a new name in a folder of the model
+    local name
+    draw_path -type d
+    random 90
+    name=$(printf "new-$step-%0$((drawn + 1))d" 7)
+    if ((drawn % 6 == 0)); then name="größer $name"; fi
+    path=${path:+$path/}$name
 }
 
-# What differs between two lists and is neither PATH nor below it.
-outside() {
-    comm -3 "$1" "$2" | awk -v path="/$3" '
-        {
-            folder = $1
-            split($2, field, "/")
-            name = (folder == "/" ? "/" : folder "/") field[6]
-            if (name != path && folder != path && index(folder, path "/") != 1)
-                print
-        }'
-}
-
-# Fail the configuration with a reason; its log is what a reader needs.
-complain() {
-    complaints=$((complaints + 1))
-    if [ $complaints -le 3 ]; then
-        diag "step $step ($verb $path): $*"
-    fi
-}
-
-pick_folder() {
-    find model -type d -printf '%P\n' | LC_ALL=C sort >folders
-    sed -n "$((RANDOM % $(wc -l <folders) + 1))p" folders
-}
-
-pick_file() {
-    find model -type f -printf '%P\n' | LC_ALL=C sort >files
-    if [ -s files ]; then sed -n "$(((RANDOM * 32768 + RANDOM) % $(wc -l <files) + 1))p" files; fi
-}
-
-make_content() {
-    local sizes=(0 1 700 1024 4096 5000 13000 49152 70000 300000 1500000)
-    yes "content of step $step, $RANDOM" | head -c "${sizes[RANDOM % ${#sizes[@]}]}" >content
-}
-
-# Choose a step: sets verb and path, and makes `content` for a put.
-choose() {
-    local folder
+any_file() { # sets `path` to a file of the model but the script, or to a new name
+    random 3
     path=
-    case $((RANDOM % 10)) in
-    0 | 1) verb=rm path=$(pick_file) ;;
-    2) verb=rmr path=$(pick_folder) ;;
-    3) verb='mkdir' ;;
-    4 | 5 | 6) verb=put path=$(pick_file) ;;
-    *) verb=put ;;
-    esac
-    if [ -z "$path" ]; then
-        if [ "$verb" != mkdir ]; then verb=put; fi
-        folder=$(pick_folder)
-        path=${folder:+$folder/}$verb-$step-$(printf "%0$((RANDOM % 90 + 1))d" 7)
-    fi
-    if [ "$verb" = rmr ] && [ "$path" = "$keep" ]; then verb=mkdir path=$keep/in-$step; fi
-    if [ "$verb" = put ]; then make_content; fi
+    if [ "$drawn" -gt 0 ]; then draw_path -type f ! -path ./rw/autorun.scr; fi
+    if [ -z "$path" ]; then new_path; fi
 }
 
-# The same in the model.
+make_content() { # FILE
+    local sizes=(0 1 700 1024 4096 5000 13000 49152 70000 300000 1500000)
+    random ${#sizes[@]}
+    yes "# content of step $step, $1" | head -c "${sizes[drawn]}" >"$1"
+}
+
+make_folder() { # a folder `source` with some files, and one that is empty
+    local count
+    rm -rf source
+    mkdir -p source/empty source/sub
+    random 12
+    for ((count = drawn; count > 0; count--)); do make_content "source/sub/file $count"; done
+    make_content source/first
+}
+
+# make_script NAME: what inject makes of it is in `script`.
+make_script() {
+    random 4000
+    seq -f "/ip address add address=192.0.2.%g/24 interface=ether$step" $drawn $((drawn + drawn / 9)) >"$1"
+    { printf '# from %s\n/\n' "$1"; cat "$1"; } >script
+}
+
+# ---- steps ----
+#
+# Each sets `arguments` and `touched`, and makes in the folder `wanted` what there will be of it.
+
+# want PATH [FILE]: nothing at PATH, or what FILE is.
+want() {
+    touched+=("$1")
+    if [ $# -eq 2 ]; then
+        mkdir -p "wanted/$(dirname "$1")"
+        cp -r "$2" "wanted/$1"
+    fi
+}
+
+# want_script [append]: with the script in rw/autorun.scr.
+want_script() {
+    local old=model/rw/autorun.scr
+    : >both
+    if [ "${1:-}" = append ] && [ -s $old ]; then
+        cp $old both
+        if [ -n "$(tail -c 1 both)" ]; then echo >>both; fi
+        if ! grep -q '[^[:space:]]' both; then : >both; fi
+    fi
+    cat script >>both
+    want rw/autorun.scr both
+}
+
+step_inject_script() {
+    local how
+    random 2
+    how=$([ "$drawn" = 0 ] && echo append || echo replace)
+    make_script step.rsc
+    arguments=(inject "--$how" "$image" step.rsc)
+    want_script "$how"
+}
+
+step_inject_put() {
+    any_file
+    make_content content
+    random 512
+    mode=$(printf '%04o' "$drawn")
+    arguments=(inject --replace --put "content:/$path" --mode "$mode" "$image")
+    want "$path" content
+}
+
+step_inject_file() {
+    local name=file-$((step % 5))
+    make_content content
+    arguments=(inject --replace --file "content:$name" "$image")
+    want "rw/disk/$name" content
+}
+
+# All that inject does, in one change.
+step_inject_all() {
+    make_script step.rsc
+    make_folder
+    any_file
+    make_content content
+    arguments=(inject --replace --file "source:all-$step" --put "content:/$path" "$image" step.rsc)
+    want_script
+    want "rw/disk/all-$step" source
+    want "$path" content
+}
+
+step_copy_file() {
+    any_file
+    make_content content
+    arguments=(cp -f content "$image:/$path")
+    want "$path" content
+}
+
+step_copy_folder() {
+    make_folder
+    new_path
+    arguments=(cp -r source "$image:/$path")
+    want "$path" source
+}
+
+# Into a folder that is there; what it holds of that name is replaced.
+step_copy_into() {
+    make_folder
+    draw_path -type d
+    arguments=(cp -rf source "$image:/$path")
+    path=${path:+$path/}source
+    if [ -e "model/$path" ]; then cp -rT "model/$path" merged && cp -rT source merged; fi
+    if [ -e merged ]; then want "$path" merged; else want "$path" source; fi
+    rm -rf merged
+}
+
+step_copy_out() {
+    rm -rf taken
+    draw_path -mindepth 1
+    arguments=(cp -r "$image:/$path" taken)
+}
+
+step_remove() {
+    draw_path -regextype posix-extended -type f ! -regex "$kept"
+    arguments=(rm "$image:/$path")
+    want "$path"
+}
+
+step_remove_folder() {
+    draw_path -regextype posix-extended -mindepth 1 -type d ! -regex "$kept"
+    arguments=(rm -r "$image:/$path")
+    want "$path"
+}
+
+verbs=(inject_script inject_put inject_put inject_file inject_all copy_file copy_file copy_file
+    copy_folder copy_into copy_out remove remove remove_folder)
+
+choose_step() {
+    rm -rf wanted
+    touched=() mode=
+    random ${#verbs[@]}
+    verb=${verbs[drawn]}
+    "step_$verb"
+    # Nothing there to be removed or taken.
+    if [ -z "$path" ] && [[ $verb == remove* || $verb == copy_out ]]; then
+        verb=inject_file touched=()
+        step_inject_file
+    fi
+}
+
+# ---- doing them ----
+
+# touched: the topmost folder that the step makes, where it makes one.
+widen_touched() {
+    local i
+    for i in "${!touched[@]}"; do
+        while [[ ${touched[i]} == */* ]] && [ ! -e "model/${touched[i]%/*}" ]; do
+            touched[i]=${touched[i]%/*}
+        done
+    done
+}
+
 follow() {
-    case $verb in
-    put) cp content "model/$path" ;;
-    mkdir) mkdir "model/$path" ;;
-    rm) rm "model/$path" ;;
-    rmr) rm -r "model/$path" ;;
-    esac
+    local path
+    for path in "${touched[@]}"; do
+        rm -rf "model/$path"
+    done
+    if [ -d wanted ]; then cp -r wanted/. model; fi
 }
 
-compare_all() {
-    rm -rf out
-    mkdir out
-    debugfs -R "rdump / out" image >/dev/null 2>&1
-    chmod -R u+rwX out
-    diff -r -x lost+found out model >differences 2>&1 || complain "$(head -n 3 differences)"
-}
-
-judge_step() {
-    local difference
-    # With some faults e2fsck ends with 0 all the same.
-    if ! e2fsck -fn image >e2fsck.log 2>&1 || grep -q '? no' e2fsck.log; then
-        complain "$(grep -v ^Pass e2fsck.log | head -n 5)"
-    fi
-    if [ "$verb" = put ] && [ $status -eq 0 ]; then
-        rm -f dumped
-        debugfs -R "dump /$path dumped" image >/dev/null 2>&1
-        cmp -s dumped content || complain "debugfs reads other bytes"
-    fi
-    list_image >after
-    difference=$(outside before after "$path")
-    if [ -n "$difference" ]; then complain "outside: $difference"; fi
-    mv after before
-}
-
+# Whether the step succeeded; it may have had no room.
 do_step() {
-    local arguments written
-    choose
-    arguments=("$verb" "$path")
-    if [ "$verb" = put ]; then arguments+=(content); fi
-    written=$(stat -c %y image)
-    "$STEPS" image "${arguments[@]}" >log 2>&1
-    status=$?
-    if [ $status -eq 0 ]; then
-        follow
+    local written
+    written=$(stat -c %y "$image")
+    if "$CHRIMG" "${arguments[@]}" >log 2>&1; then
         changed=$((changed + 1))
-    elif grep -q 'error 4: .* missing' log; then
-        # No room: said so, and left alone.
+        if [ "$verb" != copy_out ]; then return 0; fi
+        diff -r taken "model/$path" >log 2>&1 || complain "$(head -n 3 log)"
+    elif grep -qE 'bytes? (is|are) missing|inode is missing' log; then
         full=$((full + 1))
-        [ "$(stat -c %y image)" = "$written" ] || complain "a refused step wrote to the image"
     else
         complain "$(cat log)"
     fi
+    [ "$(stat -c %y "$image")" = "$written" ] || complain "the image was written to"
+    return 1
 }
 
-# random_steps NAME COUNT KEEP MKE2FS-OPTIONS...: on an image made from the folder `model`.
+# random_steps NAME COUNT KEPT IMAGE [ROOT-NUMBER]: on disk.img, or on a qcow2 of it.  Paths
+# that match KEPT are not removed.
 random_steps() {
-    local name=$1 count=$2
-    keep=$3
-    shift 3
-    complaints=0 changed=0 full=0 step=0 verb=start path=
+    local name=$1 count=$(($2 * ${RANDOM_TIMES:-1}))
+    kept=$3
+    complaints=0 changed=0 full=0 step=0 verb=begin
+    touched=()
     RANDOM=$((SEED++))
-    rm -f image
-    if ! mke2fs -q -F -U $UUID -E hash_seed=$UUID -d model "$@" >mke2fs.log 2>&1; then
-        not_ok "$name: the image can be made" "$(cat mke2fs.log)"
-        return
-    fi
-    # mke2fs leaves folders without an index.
-    e2fsck -fyD image >/dev/null 2>&1
-    list_image >before
+    begin_steps "$4" "${5:-2}" || complain "debugfs cannot read the image"
     for ((step = 1; step <= count; step++)); do
-        do_step
-        judge_step
-        if [ $((step % 25)) -eq 0 ]; then compare_all; fi
+        export SOURCE_DATE_EPOCH=$((1700000000 + step))
+        choose_step
+        if do_step; then
+            widen_touched
+            follow
+            judge_step
+        fi
+        if [ $((step % 25)) -eq 0 ]; then judge_all; fi
     done
-    compare_all
+    judge_all
     if [ $complaints -eq 0 ]; then
         ok "$name: $changed steps done, $full refused for want of room"
     else
@@ -158,43 +237,84 @@ random_steps() {
     fi
 }
 
-# make_model BYTES: a router's root in small, with a package of that size.
-make_model() {
+# ---- the disks ----
+
+# make_tree BYTES: a router's root in small, with a package of that size.
+make_tree() {
     local i
-    rm -rf model
-    mkdir -p model/rw/disk model/var/pdb/system model/names
-    echo / >model/rw/autorun.scr
-    head -c "$1" /dev/zero | tr '\0' x >model/var/pdb/system/image
-    for ((i = 0; i < 300; i++)); do echo $i >"model/names/a_name_that_is_not_short_$i"; done
+    rm -rf tree
+    mkdir -p tree/rw/disk tree/var/pdb/system tree/names
+    echo / >tree/rw/autorun.scr
+    head -c "$1" /dev/zero | tr '\0' x >tree/var/pdb/system/image
+    for ((i = 0; i < 300; i++)); do echo $i >"tree/names/a_name_that_is_not_short_$i"; done
 }
+package='\./(var(/pdb(/system(/image)?)?)?|names)'
 
-for type in ext3 ext4; do
-    for size in 1024 4096; do
-        make_model 200000
-        random_steps "$type, blocks of $size" 60 names -t $type -b $size -N 2000 image 16M
-        # Of 5 MiB the journal takes 1; what is left is soon full.
-        make_model 2600000
-        random_steps "$type, blocks of $size, nearly full" 40 names -t $type -b $size -N 600 -m 2 \
-            -J size=1 -O ^resize_inode image 5M
-    done
-done
 
-# 30 000 files in hashed folders, where a name is found by its hash alone; with blocks of
-# 1 KiB and such names the index has two levels.  (mke2fs takes a minute for one folder.)
+# small_disks TABLES TYPE BLOCK-SIZE JOURNAL KIB: one with room, and one of KIB with little.
+# JOURNAL is the smallest that mke2fs makes with such blocks, in MiB.
+small_disks() {
+    local name="$2, blocks of $3, tables: $1"
+    make_tree 200000
+    check "$name: a disk" make_disk "$1" 16384 -t "$2" -b "$3" -N 2000
+    random_steps "$name" 40 "$package" disk.img
+    make_tree 2600000
+    check "$name: a small disk" make_disk "$1" "$5" -t "$2" -b "$3" -N 600 -m 2 -J size="$4" \
+        -O ^resize_inode
+    random_steps "$name, nearly full" 30 "$package" disk.img
+}
+sums=yes
+small_disks gpt ext3 1024 1 5120
+small_disks mbr ext3 4096 4 9216
+small_disks mbr ext4 1024 1 5120
+small_disks gpt ext4 4096 4 9216
+
+make_tree 200000
+check "a disk for a qcow2" make_disk gpt 16384 -t ext3 -b 1024 -N 2000
+random_steps "ext3 in a qcow2" 20 "$package" disk.qcow2
+check "a stand-in" "$MKCHR" 7.20 disk.img
+random_steps "7.20 in a qcow2" 15 "$package" disk.qcow2
+check "RouterOS 6" "$MKCHR" v6 disk.img
+random_steps "one partition" 15 "$package" disk.img 1
+
+# ---- 30 000 files ----
+#
+# In hashed folders, where a name is found by its hash alone.  The index of many-0, which stays,
+# has two levels: with blocks of 4 KiB that takes names as long as they can be.
+
+# make_many NAMES-IN-MANY-0 LENGTH
 make_many() {
-    local i
-    make_model 200000
-    mkdir model/many-{0..9}
-    for ((i = 0; i < 30000; i++)); do
-        echo "many-$((i % 10))/one_of_many_files_with_a_long_name_$i"
-    done | (cd model && xargs touch)
+    local i format
+    make_tree 200000
+    mkdir tree/many-{0..9}
+    printf -v format 'many-%%d/one_of_many_files_with_a_long_name_%%0%dd\n' $(($2 - 35))
+    for ((i = 0; i < $1; i++)); do printf "$format" 0 $i; done >list
+    for ((i = $1; i < 30000; i++)); do echo "many-$((i % 9 + 1))/one_of_many_files_with_a_long_name_$i"; done >>list
+    (cd tree && xargs touch) <list
 }
-make_many
-random_steps "ext3, 30 000 files" 12 many-0 -t ext3 -b 1024 -N 40000 image 40M
-# The steps never remove this one.
-debugfs -R "htree_dump /many-0" image >htree 2>/dev/null
-check "the index has two levels there" grep -q 'Indirect levels: 1' htree
-make_many
-random_steps "ext4, 30 000 files" 12 many-0 -t ext4 -b 4096 -N 40000 image 40M
+
+# With checksums mke2fs takes a minute for them.
+add_checksums() {
+    local at
+    at="disk.img?offset=$(($(partition_start disk.img 2) * 512))"
+    tune2fs -O metadata_csum "$at"
+    e2fsck -fyD "$at" >/dev/null
+    is_clean "$at" && dumpe2fs -h "$at" 2>&1 | grep -q metadata_csum
+}
+
+# many_files TYPE BLOCK-SIZE MIB
+many_files() {
+    check "$1, blocks of $2, 30 000 files: a disk" make_disk gpt $(($3 * 1024)) -t "$1" -b "$2" \
+        -O ^metadata_csum -N 40000
+    if [ "$1" = ext4 ]; then check "it gets checksums" add_checksums; fi
+    random_steps "$1, blocks of $2, 30 000 files" 12 './many-0' disk.img
+    debugfs -R "htree_dump /many-0" "$root" >htree 2>/dev/null
+    check "its index has two levels" grep -q 'Indirect levels: 1' htree
+}
+sums=no
+make_many 3000 40
+many_files ext3 1024 40
+make_many 8000 250
+many_files ext4 4096 64
 
 done_testing
