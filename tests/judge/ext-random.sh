@@ -7,7 +7,9 @@
 # shellcheck disable=SC2034 # read by the libraries
 IN_MEMORY=yes
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=../ext/lib.sh
 . "$SRC/tests/ext/lib.sh"
+# shellcheck source=../ext/random.sh
 . "$SRC/tests/ext/random.sh"
 needs_tool mke2fs e2fsck debugfs sgdisk sfdisk qemu-img
 
@@ -22,10 +24,10 @@ new_path() { # sets `path` to a new name in a folder of the model
     path=${path:+$path/}$name
 }
 
-any_file() { # sets `path` to a file of the model but the script, or to a new name
+any_file() { # sets `path` to a file that may be replaced (the script is text), or to a new name
     random 3
     path=
-    if [ "$drawn" -gt 0 ]; then draw_path -type f ! -path ./rw/autorun.scr; fi
+    if [ "$drawn" -gt 0 ]; then draw_path -regextype posix-extended -type f ! -regex "$kept|./rw/autorun.scr"; fi
     if [ -z "$path" ]; then new_path; fi
 }
 
@@ -47,7 +49,7 @@ make_folder() { # a folder `source` with some files, and one that is empty
 # make_script NAME: what inject makes of it is in `script`.
 make_script() {
     random 4000
-    seq -f "/ip address add address=192.0.2.%g/24 interface=ether$step" $drawn $((drawn + drawn / 9)) >"$1"
+    seq -f "/ip address add address=192.0.2.%g/24 interface=ether$step" "$drawn" $((drawn + drawn / 9)) >"$1"
     { printf '# from %s\n/\n' "$1"; cat "$1"; } >script
 }
 
@@ -68,8 +70,8 @@ want() {
 want_script() {
     local old=model/rw/autorun.scr
     : >both
-    if [ "${1:-}" = append ] && [ -s $old ]; then
-        cp $old both
+    if [ "${1:-}" = append ] && [ -s "$old" ]; then
+        cp "$old" both
         if [ -n "$(tail -c 1 both)" ]; then echo >>both; fi
         if ! grep -q '[^[:space:]]' both; then : >both; fi
     fi
@@ -131,7 +133,7 @@ step_copy_folder() {
 # Into a folder that is there; what it holds of that name is replaced.
 step_copy_into() {
     make_folder
-    draw_path -type d
+    draw_path -regextype posix-extended -type d ! -regex "$kept"
     arguments=(cp -rf source "$image:/$path")
     path=${path:+$path/}source
     if [ -e "model/$path" ]; then cp -rT "model/$path" merged && cp -rT source merged; fi
@@ -162,7 +164,7 @@ verbs=(inject_script inject_put inject_put inject_file inject_all copy_file copy
 
 choose_step() {
     rm -rf wanted
-    touched=() mode=
+    touched=() path='' mode=''
     random ${#verbs[@]}
     verb=${verbs[drawn]}
     "step_$verb"
@@ -211,7 +213,7 @@ do_step() {
 }
 
 # random_steps NAME COUNT KEPT IMAGE [ROOT-NUMBER]: on disk.img, or on a qcow2 of it.  Paths
-# that match KEPT are not removed.
+# that match KEPT are neither removed nor replaced.
 random_steps() {
     local name=$1 count=$(($2 * ${RANDOM_TIMES:-1}))
     kept=$3
@@ -275,22 +277,22 @@ random_steps "ext3 in a qcow2" 20 "$package" disk.qcow2
 check "a stand-in" "$MKCHR" 7.20 disk.img
 random_steps "7.20 in a qcow2" 15 "$package" disk.qcow2
 check "RouterOS 6" "$MKCHR" v6 disk.img
-random_steps "one partition" 15 "$package" disk.img 1
+# What is in boot/ is not replaced: the BIOS loader may know its sectors.
+random_steps "one partition" 15 "$package|\./boot(/.*)?" disk.img 1
 
 # ---- 30 000 files ----
 #
 # In hashed folders, where a name is found by its hash alone.  The index of many-0, which stays,
 # has two levels: with blocks of 4 KiB that takes names as long as they can be.
 
-# make_many NAMES-IN-MANY-0 LENGTH
+# make_many NAMES-IN-MANY-0 DIGITS
 make_many() {
-    local i format
     make_tree 200000
     mkdir tree/many-{0..9}
-    printf -v format 'many-%%d/one_of_many_files_with_a_long_name_%%0%dd\n' $(($2 - 35))
-    for ((i = 0; i < $1; i++)); do printf "$format" 0 $i; done >list
-    for ((i = $1; i < 30000; i++)); do echo "many-$((i % 9 + 1))/one_of_many_files_with_a_long_name_$i"; done >>list
-    (cd tree && xargs touch) <list
+    {
+        seq -f "many-0/one_of_many_files_with_a_long_name_%0$2g" "$1"
+        seq $((30000 - $1)) | sed 's|\(.*\)\(.\)|many-\2/one_of_many_files_with_a_long_name_\1\2|'
+    } | (cd tree && xargs touch)
 }
 
 # With checksums mke2fs takes a minute for them.
@@ -312,9 +314,9 @@ many_files() {
     check "its index has two levels" grep -q 'Indirect levels: 1' htree
 }
 sums=no
-make_many 3000 40
+make_many 3000 5
 many_files ext3 1024 40
-make_many 8000 250
+make_many 8000 215
 many_files ext4 4096 64
 
 done_testing
