@@ -16,7 +16,8 @@ trust_kvm() {
     echo "$(cat /proc/sys/kernel/random/boot_id) runs" >"$XDG_CACHE_HOME/chrimg/kvm"
 }
 
-boot() { "$CHRIMG" boot --ready none --qemu ./qemu "$@"; }
+# Without ports, which another machine could take while one is started again.
+boot() { "$CHRIMG" boot --ready none --forward none --qemu ./qemu "$@"; }
 
 # What was said has the line that says so, once.
 said_once() { [[ $(grep -c 'KVM does not run guests on this host; started again with emulation' said) == 1 ]]; }
@@ -79,7 +80,7 @@ restarts_on_tcg() {
 
 attach() { # NAME
     : >screen
-    "$CHRIMG" boot --qemu ./qemu stock.img -i --name "$1" --throwaway </dev/null >screen 2>said &
+    "$CHRIMG" boot --forward none --qemu ./qemu stock.img -i --name "$1" --throwaway </dev/null >screen 2>said &
     attached=$!
 }
 

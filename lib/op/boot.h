@@ -47,6 +47,7 @@ struct boot_result {
     int64_t start_ms; /* from the call to QEMU's exec, where it was started again; else as it was */
     int64_t ready_ms; /* of the last wait */
     bool fell_back;   /* to TCG */
+    bool kvm_failed;  /* or something else did, as long as TCG has not done better */
 };
 
 /*

@@ -166,6 +166,27 @@ static uint16_t host_port(const struct vm_record *record, uint16_t guest_port)
     return 0;
 }
 
+/* Written down for the next boot, which finds out again where that fails. */
+static void remember_kvm(bool runs)
+{
+    AUTO_VM_HOST struct vm_host *host = NULL;
+    struct chr_error ignored;
+
+    if (boot_folders(&host, &ignored) == 0)
+        (void)vm_host_kvm_seen(host, runs, &ignored);
+}
+
+static void learn_of_kvm(const struct boot_start *start, enum chr_ready ready,
+                         const struct boot_result *result)
+{
+    /* It may have been something else, as long as TCG does no better. */
+    if (result->kvm_failed && result->outcome != VM_DIED)
+        remember_kvm(false);
+    else if (result->outcome == VM_READY && ready != CHR_READY_NONE &&
+             strcmp(start->record->accel, "kvm") == 0)
+        remember_kvm(true);
+}
+
 static int await(const struct boot_start *start, enum chr_ready ready,
                  const struct chr_vm_watch *watch, struct boot_result *result,
                  struct chr_error *err)
@@ -199,6 +220,8 @@ static int await(const struct boot_start *start, enum chr_ready ready,
     outcome = vm_wait_ready(record, start->process, &result->wait, &result->outcome, &result->seen,
                             err);
     result->ready_ms = clock_ms() - begin;
+    if (outcome == 0)
+        learn_of_kvm(start, ready, result);
     return outcome;
 }
 
@@ -234,16 +257,6 @@ static bool accel_failed(const struct boot_start *start, const struct boot_resul
     vm_read_tail(record->serial_log, serial, sizeof serial);
     return serial[0] == '\0' && (result->seen.last.seen || strcasestr(log, "kvm") != NULL ||
                                  strcasestr(log, "hvf") != NULL);
-}
-
-/* Written down for the next boot, which finds out again where that fails. */
-static void remember_kvm(bool runs)
-{
-    AUTO_VM_HOST struct vm_host *host = NULL;
-    struct chr_error ignored;
-
-    if (boot_folders(&host, &ignored) == 0)
-        (void)vm_host_kvm_seen(host, runs, &ignored);
 }
 
 static int launch_on_tcg(const struct boot_start *start, struct chr_error *err)
@@ -282,12 +295,8 @@ int boot_fall_back(const struct boot_start *start, enum chr_ready ready,
         return -1;
     result->start_ms = clock_ms() - begin;
     result->fell_back = true;
-    if (await(start, ready, watch, result, err) < 0)
-        return -1;
-    /* It may have been something else, as long as TCG does no better. */
-    if (is_kvm && result->outcome != VM_DIED)
-        remember_kvm(false);
-    return 0;
+    result->kvm_failed = is_kvm;
+    return await(start, ready, watch, result, err);
 }
 
 int boot_await(const struct boot_start *start, enum chr_ready ready,
@@ -295,12 +304,7 @@ int boot_await(const struct boot_start *start, enum chr_ready ready,
 {
     if (await(start, ready, watch, result, err) < 0)
         return -1;
-    if (accel_failed(start, result))
-        return boot_fall_back(start, ready, watch, result, err);
-    if (result->outcome == VM_READY && ready != CHR_READY_NONE &&
-        strcmp(start->record->accel, "kvm") == 0)
-        remember_kvm(true);
-    return 0;
+    return accel_failed(start, result) ? boot_fall_back(start, ready, watch, result, err) : 0;
 }
 
 /* ---- failure ---- */
