@@ -133,6 +133,14 @@ check "no program is run" test ! -e was-run
 check_exit "but must have a form that is known" 1 '^x\.rsc:1:6: error: \{\{ htp://x \}\} is not a reference' \
     sh -c 'echo ":put {{ htp://x }}" >x.rsc; "$CHRIMG" lint x.rsc'
 
+# ---- a value in a string that is run ----
+
+printf '%s\n' '/system scheduler add name=x on-event="set password=\"{{ env://S }}\""' >code.rsc
+check_exit "a reference in code that is a string" 1 \
+    '^code\.rsc:1:55: error: .*run as code.*; in a block, as in on-event=\{' "$CHRIMG" lint code.rsc
+printf '%s\n' '/system scheduler add name=x on-event={ /user set admin password="{{ env://S }}" }' >code.rsc
+silent "in a block it is a value" "$CHRIMG" lint code.rsc
+
 # ---- large and odd input ends ----
 
 # 400 000 bytes and more of each of these; the blanks of a block become the text.

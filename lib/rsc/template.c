@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "rsc/code_text.h"
 #include "rsc/quote.h"
 #include "rsc/scan.h"
 #include "rsc/text.h"
@@ -21,6 +22,7 @@ struct expander {
     struct rsc_remarks *remarks;
     struct chr_error *err;
     struct rsc_scanner scanner;
+    struct rsc_code_text code;
     size_t value_begin;    /* in OUT: where the value in code that is being read begins */
     bool value_plain;      /* it can be put in quotes as it stands */
     bool own_quote;        /* it was: a string of ours is open */
@@ -158,9 +160,17 @@ static int value_of(struct expander *expander, const struct reference *reference
     return reference_fault(expander, reference);
 }
 
-/* Why the reference cannot stand here, or NULL. */
-static const char *why_not_here(const struct expander *expander)
+/* Why the reference cannot stand here, or NULL; *HINT is the way out, or "". */
+static const char *why_not_here(const struct expander *expander, const char **hint)
 {
+    *hint = "in a block, as in on-event={ ... }, it is a value";
+    if (rsc_code_text_here(&expander->code))
+        return "a reference cannot stand in a text that is run as code, where its value could "
+               "break out";
+    if (rsc_code_text_in_inner_string(&expander->code))
+        return "a reference cannot stand between \\\" and \\\": where this text is run, its value "
+               "could break out";
+    *hint = "";
     if (rsc_scan_in_string(&expander->scanner)) {
         if (expander->before == DOLLAR)
             return "a reference cannot stand right behind a $, where its value would be code";
@@ -203,12 +213,14 @@ static int put_value(struct expander *expander, const struct reference *referenc
 static int replace(struct expander *expander, const struct reference *reference)
 {
     CLEANUP(secret_release) struct secret value = {0};
-    const char *reason = why_not_here(expander);
+    const char *hint;
+    const char *reason = why_not_here(expander, &hint);
 
-    if (reason != NULL && fault(expander, reference->off, reason, "") < 0)
+    if (reason != NULL && fault(expander, reference->off, reason, hint) < 0)
         return -1;
     if (value_of(expander, reference, &value) < 0)
         return -1;
+    rsc_code_text_take_value(&expander->code);
     if (!rsc_scan_in_string(&expander->scanner)) {
         expander->before = PLAIN_TEXT;
         if (!expander->own_quote && put_quote(expander, expander->value_begin) < 0)
@@ -312,7 +324,10 @@ static int step(struct expander *expander)
             return replace(expander, &reference);
         }
     }
-    return rsc_scan(scanner, &unit) ? copy_unit(expander, &unit) : 0;
+    if (!rsc_scan(scanner, &unit))
+        return 0;
+    rsc_code_text_take(&expander->code, &unit, scanner);
+    return copy_unit(expander, &unit);
 }
 
 /* The next source must begin as it would alone. */

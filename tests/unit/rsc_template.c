@@ -118,6 +118,70 @@ static void test_refused_where_a_string_cannot_be(void **state)
     refused("a=b#{{ n }}", "part of this word"); /* # is no comment in a word */
 }
 
+/* A text that is run loses its own quotes first: a value in it could end a string of the code. */
+static void test_refused_where_a_string_is_code(void **state)
+{
+    static const char *const code[] = {
+        "/system scheduler add name=x on-event=\"/ppp secret set a password=\\\"{{ pw }}\\\"\"",
+        "/system scheduler add on-event=\"set a={{ pw }}\"",
+        "/system script add source=\"{{ pw }}\" name=x",
+        "/system/script/add source={{ pw }}",
+        "/system script add sou=\"{{ pw }}\"",
+        "/system script add source= \"{{ pw }}\"",
+        "/system script add source =\"{{ pw }}\"",
+        "/system script add source=(\"a\".{{ pw }})",
+        "/system script add source=(\"a\".({{ pw }}))",
+        "/tool netwatch add up-script=\"{{ pw }}\"",
+        "/tool netwatch add down-script=\"{{ pw }}\"",
+        "/tool netwatch add down-s=\"{{ pw }}\"",
+        "/ppp profile add on-up=\"{{ pw }}\"",
+        "/ppp profile add on-down=\"{{ pw }}\"",
+        "/ip hotspot user profile set x on-login=\"{{ pw }}\" on-logout=\"\"",
+        "/ip hotspot user profile set x on-login=\"\" on-logout=\"{{ pw }}\"",
+        "/ip dhcp-client add script=\"{{ pw }}\"",
+        "/ip dhcp-server add lease-script=\"{{ pw }}\"",
+        ":do { :put 1 } on-error=\"{{ pw }}\"",
+        ":if (true) do=\"{{ pw }}\"",
+        ":if (true) do={ :put 1 } else=\"{{ pw }}\"",
+        ":execute \"{{ pw }}\"",
+        ":execute\"{{ pw }}\"",
+        "/execute {{ pw }}",
+        ":exec script=\"{{ pw }}\"",
+        ":execute (\"a\" . {{ pw }})",
+        ":local f [:parse \"{{ pw }}\"]",
+        "[[:parse (\":put \" . {{ pw }})]]",
+        "a=1; :execute \"{{ pw }}\"",
+        ":foreach i in={1;2} do={ :execute \"{{ pw }}\" }",
+        "/system script add source={ :execute \"{{ pw }}\" }",
+        "/tool x \\\n on-event=\"{{ pw }}\"",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof code / sizeof code[0]; i++)
+        refused(code[i], "a text that is run as code");
+    refused(":global g \"set a=\\\"{{ pw }}\\\"\"", "between \\\" and \\\"");
+    refused(":global g \"set a=\\22{{ pw }}\\22\"", "between \\\" and \\\"");
+}
+
+static void test_data_beside_code(void **state)
+{
+    (void)state;
+    becomes("/system script add source={ /a set b=\"{{ n }}\" c={{ n }} } name={{ n }}",
+            "/system script add source={ /a set b=\"7\" c=\"7\" } name=\"7\"");
+    becomes("/system scheduler add on-event=\"a\" name=\"{{ n }}\"",
+            "/system scheduler add on-event=\"a\" name=\"7\"");
+    becomes(":execute { :put \"{{ n }}\" }", ":execute { :put \"7\" }");
+    becomes(":execute script=\"a\" file={{ n }}", ":execute script=\"a\" file=\"7\"");
+    becomes(":execute \"a\"\n:put \"{{ n }}\"", ":execute \"a\"\n:put \"7\"");
+    becomes(":put [:parse \"a\"] ; :put \"{{ n }}\"", ":put [:parse \"a\"] ; :put \"7\"");
+    becomes(":do { :put {{ n }} } while=($a={{ n }})", ":do { :put \"7\" } while=($a=\"7\")");
+    becomes("/ipv6 nd prefix add on-link={{ n }}", "/ipv6 nd prefix add on-link=\"7\"");
+    becomes("add comment=\"{{ n }}\" src-address={{ ip }}",
+            "add comment=\"7\" src-address=\"192.0.2.1\"");
+    becomes(":put \"\\\"a\\\" {{ n }}\"", ":put \"\\\"a\\\" 7\"");
+    becomes(":set execute \"{{ n }}\"", ":set execute \"7\"");
+}
+
 static void test_broken_references(void **state)
 {
     (void)state;
@@ -340,6 +404,8 @@ int main(void)
         cmocka_unit_test(test_behind_a_variable_the_name_ends),
         cmocka_unit_test(test_what_is_no_reference_stays),
         cmocka_unit_test(test_refused_where_a_string_cannot_be),
+        cmocka_unit_test(test_refused_where_a_string_is_code),
+        cmocka_unit_test(test_data_beside_code),
         cmocka_unit_test(test_broken_references),
         cmocka_unit_test(test_what_stays_open_is_refused),
         cmocka_unit_test(test_nul_is_refused),
