@@ -141,6 +141,15 @@ check_exit "a reference in code that is a string" 1 \
 printf '%s\n' '/system scheduler add name=x on-event={ /user set admin password="{{ env://S }}" }' >code.rsc
 silent "in a block it is a value" "$CHRIMG" lint code.rsc
 
+# ---- what would be written literally ----
+
+printf '%s\n' '/user set admin comment="CORP\{{ env://U }}"' >literal.rsc
+check_exit "a reference behind a backslash" 1 'error: a reference cannot .*; \\\\ is a backslash' \
+    "$CHRIMG" lint literal.rsc
+printf '%s\n' '/user set admin comment="{{' 'env://U }}"' >literal.rsc
+check_exit "a reference over two lines" 1 '^literal\.rsc:1:26: error: a reference stands on one line' \
+    "$CHRIMG" lint literal.rsc
+
 # ---- large and odd input ends ----
 
 # 400 000 bytes and more of each of these; the blanks of a block become the text.

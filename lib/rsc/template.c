@@ -91,6 +91,36 @@ static bool looks_like_scheme(const char *text, size_t len)
     return letters > 0 && len - letters > 3 && memcmp(text + letters, "://", 3) == 0;
 }
 
+/* What may be meant as a blank between the braces and the reference. */
+static size_t skip_white(const char *text, size_t len, size_t at)
+{
+    while (at < len && text[at] != '\0' &&
+           (strchr(" \t\r\n", text[at]) != NULL ||
+            (text[at] == '\\' && at + 1 < len && text[at + 1] == '\n')))
+        at++;
+    return at;
+}
+
+/*
+ * Whether the LEN bytes at TEXT, behind "{{", are a reference but for tabs and ends of
+ * lines.  A key alone is one in a string; in code {{ and a word are blocks, it may be.
+ */
+static bool is_over_lines(const struct expander *expander, const char *text, size_t len)
+{
+    size_t begin = skip_white(text, len, 0);
+    size_t end = begin;
+
+    while (end < len && text[end] != ' ' && text[end] != '\0' &&
+           strchr(RSC_NOT_IN_REFERENCE, text[end]) == NULL)
+        end++;
+    if (looks_like_scheme(text + begin, end - begin))
+        return true;
+    if (end == begin || !rsc_scan_in_string(&expander->scanner))
+        return false;
+    end = skip_white(text, len, end);
+    return len - end >= 2 && memcmp(text + end, "}}", 2) == 0;
+}
+
 /*
  * The reference that begins at OFF, where "{{" is; reference->len is 0 when it is none.
  * The rest of a broken one is a fault.
@@ -107,9 +137,12 @@ static int find_reference(struct expander *expander, size_t off, struct referenc
     while (begin < end && text[begin] == ' ')
         begin++;
     if (rest - end < 2 || text[end] != '}' || text[end + 1] != '}') {
-        if (!looks_like_scheme(text + begin, end - begin))
-            return 0;
-        return fault(expander, off, "this reference does not end with }} on its line", "");
+        if (looks_like_scheme(text + begin, end - begin))
+            return fault(expander, off, "this reference does not end with }} on its line", "");
+        if (is_over_lines(expander, text, rest))
+            return fault(expander, off, "a reference stands on one line, with blanks alone in it",
+                         "as {{ env://NAME }}");
+        return 0;
     }
     reference->off = off;
     reference->len = end + 4;
@@ -174,8 +207,10 @@ static const char *why_not_here(const struct expander *expander, const char **hi
     if (rsc_scan_in_string(&expander->scanner)) {
         if (expander->before == DOLLAR)
             return "a reference cannot stand right behind a $, where its value would be code";
-        if (expander->before == BAD_ESCAPE)
+        if (expander->before == BAD_ESCAPE) {
+            *hint = "\\\\ is a backslash";
             return "a reference cannot stand right behind half an escape";
+        }
         /* One string in another: what the inner one's quotes mean to RouterOS is too uncertain. */
         for (size_t i = 0; i + 1 < expander->scanner.depth; i++)
             if (expander->scanner.open[i].kind == '"')
@@ -326,6 +361,11 @@ static int step(struct expander *expander)
     }
     if (!rsc_scan(scanner, &unit))
         return 0;
+    /* The backslash of "\{{ x }}" is alone, so that the reference is seen. */
+    if (unit.kind == RSC_BAD_ESCAPE && unit.len == 2 && scanner->text[unit.off + 1] == '{') {
+        scanner->off--;
+        unit.len = 1;
+    }
     rsc_code_text_take(&expander->code, &unit, scanner);
     return copy_unit(expander, &unit);
 }

@@ -84,6 +84,10 @@ static void test_what_is_no_reference_stays(void **state)
     becomes(":local a {{1;2};{3;4}}", ":local a {{1;2};{3;4}}");
     becomes(":local a {{\"x\"=1};{\"y\"=2}}", ":local a {{\"x\"=1};{\"y\"=2}}");
     becomes(":put \"{ {\"", ":put \"{ {\"");
+    becomes(":put \"\\{ \\{{ \"", ":put \"\\{ \\{{ \"");
+    becomes(":put \"CORP\\\\{{ n }}\"", ":put \"CORP\\\\7\"");
+    becomes("{{\n:put 1\n}}", "{{\n:put 1\n}}");
+    becomes(":put \"{{\n\n}} {{\na b\n}}\"", ":put \"{{\n\n}} {{\na b\n}}\"");
     becomes(":put \"\\7B{ n }}\"", ":put \"\\7B{ n }}\"");
 }
 
@@ -107,6 +111,8 @@ static void test_refused_where_a_string_cannot_be(void **state)
     (void)state;
     refused("a=1\nb=\"${{ call }}\"", "t.rsc:2: a reference cannot stand right behind a $");
     refused("b=\"x \\4{{ n }}\"", "t.rsc:1: a reference cannot stand right behind half an escape");
+    refused("b=\"CORP\\{{ n }}\"", "t.rsc:1: a reference cannot stand right behind half an escape");
+    refused("b=\"CORP\\{{ env://A\"", "does not end with }}");
     refused("b=\"$[find name={{ pw }}]\"", "expression inside a string");
     refused("b=\"$[find name=\"{{ pw }}\"]\"", "expression inside a string");
     refused("b=$x{{ n }}", "part of this word");
@@ -200,6 +206,13 @@ static void test_broken_references(void **state)
     refused("b={{ env://A }\nc", "does not end with }}");
     refused("b={{ env://A\n}}", "does not end with }}");
     refused("b={{ env://A", "does not end with }}");
+    refused("a=1\nb=\"{{\n env://A }}\"", "t.rsc:2: a reference stands on one line");
+    refused("b=\"{{\r\n\r\n  env://A\r\n}}\"", "a reference stands on one line");
+    refused("b=\"{{\tenv://A }}\"", "a reference stands on one line");
+    refused("b=\"{{ \\\n env://A }}\"", "a reference stands on one line");
+    refused("b=\"{{ n\n}}\"", "a reference stands on one line");
+    refused("b=\"{{\tn\t}}\"", "a reference stands on one line");
+    refused("b={{\n env://A }}", "a reference stands on one line");
     refused("b={{ cmd://x }}", "no program is allowed");
 }
 
