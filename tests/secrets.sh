@@ -103,6 +103,20 @@ check_exit "an error of the script" 1 'bad.rsc' "$CHRIMG" inject --replace new.i
 check_equal "does not quote it" "$("$CHRIMG" inject --replace new.img bad.rsc 2>&1 | count)" 0
 printf '/user set admin password={{ file://%s }}\n/user add name={{ env://NOT_THERE }}\n' "$VAULT/password" >bad.rsc
 check_equal "a missing reference does not" "$("$CHRIMG" inject --replace new.img bad.rsc 2>&1 | count)" 0
+# A program that tells standard error what it knows, and then fails.
+cat >bin/talker <<'E'
+#!/bin/sh
+value=$(cat "$VAULT/password")
+printf '%s\n' "$value"
+echo "locked: $value" >&2
+exit 7
+E
+chmod +x bin/talker
+echo '/user set admin password={{ cmd://talker }}' >talker.rsc
+"$CHRIMG" inject --replace --allow-cmd talker=talker new.img talker.rsc >out 2>&1
+check_equal "a program that fails after it printed the value is not quoted" "$(count <out)" 0
+check "but its exit status" grep -q 'talker printed something .* exit status 7; .*not shown' out
+check "and what to do" grep -q '^hint: run it by hand' out
 # What an earlier run has put there.
 run_injection file new.img
 printf '/system identity set name=x\n' >other.rsc

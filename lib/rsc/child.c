@@ -70,6 +70,7 @@ static void read_complaint(struct child *child)
         else if (errno == EAGAIN)
             break;
     }
+    explicit_bzero(waste, sizeof waste);
 }
 
 static int read_output(struct child *child, size_t limit, struct secret *out, size_t begin,
@@ -158,10 +159,25 @@ static const char *complaint_of(struct child *child)
     return child->text;
 }
 
+/* A program that had the value may have said it there, too: a shell does, with set -x. */
+static int fail(struct child *child, int status, bool printed, struct chr_error *err)
+{
+    const char *complaint = complaint_of(child);
+
+    if (complaint[0] == '\0')
+        return err_set(err, CHR_E_REFUSED, "%s failed with exit status %d", child->name, status);
+    if (!printed)
+        return err_set(err, CHR_E_REFUSED, "%s failed with exit status %d: %s", child->name,
+                       status, complaint);
+    (void)err_set(err, CHR_E_REFUSED, "%s printed something and then failed with exit status %d; "
+                  "its messages may hold the value and are not shown", child->name, status);
+    return err_hint(err, "run it by hand to see them");
+}
+
 int rsc_capture(char *const argv[], size_t limit, struct secret *out, struct chr_error *err)
 {
     struct child child = {.name = argv[0], .output = -1, .complaint = -1};
-    const char *complaint;
+    size_t begin = out->len;
     int status = 0;
     int result = start(&child, argv, err);
 
@@ -171,9 +187,8 @@ int rsc_capture(char *const argv[], size_t limit, struct secret *out, struct chr
         close_one(&child.output);
     if (child.complaint >= 0)
         close_one(&child.complaint);
-    if (result < 0 || status == 0)
-        return result;
-    complaint = complaint_of(&child);
-    return err_set(err, CHR_E_REFUSED, "%s failed with exit status %d%s%s", argv[0], status,
-                   complaint[0] != '\0' ? ": " : "", complaint);
+    if (result == 0 && status != 0)
+        result = fail(&child, status, out->len > begin, err);
+    explicit_bzero(&child, sizeof child);
+    return result;
 }

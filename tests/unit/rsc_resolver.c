@@ -117,13 +117,14 @@ static void test_programs_must_be_allowed(void **state)
 {
     const struct chr_pair allowed[] = {
         {"good", "./good"}, {"bad", "./bad"}, {"none", "./none"}, {"loud", "./loud"},
-        {"silent", "./silent"}, {"killed", "./killed"}, {"server", "./server"}};
-    const struct chr_template_options options = {.allow_cmds = allowed, .allow_cmd_count = 7};
+        {"silent", "./silent"}, {"killed", "./killed"}, {"server", "./server"}, {"late", "./late"}};
+    const struct chr_template_options options = {.allow_cmds = allowed, .allow_cmd_count = 8};
 
     (void)state;
     write_program("good", "#!/bin/sh\n[ $# = 0 ] || exit 9\n[ -z \"$(cat)\" ] || exit 8\n"
                           "echo noise >&2\necho '" SECRET "'\n");
-    write_program("bad", "#!/bin/sh\necho '" SECRET "'\necho 'vault is locked' >&2\nexit 3\n");
+    write_program("bad", "#!/bin/sh\necho 'vault is locked' >&2\nexit 3\n");
+    write_program("late", "#!/bin/sh\nset -x\necho '" SECRET "'\nexit 3\n");
     write_program("loud", "#!/bin/sh\nwhile :; do echo '" SECRET "'; done\n");
     write_program("silent", "#!/bin/sh\n");
     write_program("killed", "#!/bin/sh\nkill -9 $$\n");
@@ -131,6 +132,7 @@ static void test_programs_must_be_allowed(void **state)
     write_program("server", "#!/bin/sh\n(sleep 30) & echo $! >server.pid\necho '" SECRET "'\n");
     gives(&options, "cmd://good", SECRET);
     fails(&options, "cmd://bad", CHR_E_REFUSED, "./bad failed with exit status 3: vault is locked");
+    fails(&options, "cmd://late", CHR_E_REFUSED, "may hold the value and are not shown");
     fails(&options, "cmd://none", CHR_E_MISSING, "cannot start ./none");
     fails(&options, "cmd://other", CHR_E_REFUSED, "no program is allowed");
     fails(NULL, "cmd://good", CHR_E_REFUSED, "no program is allowed");
