@@ -88,6 +88,12 @@ static int read_sources(struct autorun *autorun, struct chr_error *err)
                    autorun->sources[0].name, autorun->source_count > 1 ? ", nor in the scripts after it" : "");
 }
 
+/* Whether what failed is but a reference without a value: the next source may have more. */
+static bool only_noted(const struct rsc_resolver *resolver, size_t before)
+{
+    return resolver != NULL && resolver->faults.count > before;
+}
+
 /* Defaults and sources into SCRIPT; without RESOLVER placeholders stand for values. */
 static int add_all(const struct autorun *autorun, struct rsc_script *script,
                    struct rsc_resolver *resolver, struct chr_error *err)
@@ -95,17 +101,20 @@ static int add_all(const struct autorun *autorun, struct rsc_script *script,
     const struct chr_inject_options *options = autorun->options;
 
     if (options->defaults != NULL &&
-        rsc_script_add_defaults(script, options->defaults, &options->templates, resolver, err) < 0)
+        rsc_script_add_defaults(script, options->defaults, &options->templates, resolver, err) < 0 &&
+        !only_noted(resolver, 0))
         return -1;
     for (size_t i = 0; i < autorun->source_count; i++) {
         const struct autorun_source *source = &autorun->sources[i];
+        size_t before = resolver != NULL ? resolver->faults.count : 0;
 
         if (rsc_script_add(script, source->name,
                            source->text.data != NULL ? source->text.data : "", source->text.len,
-                           source->flags, resolver, err) < 0)
+                           source->flags, resolver, err) < 0 &&
+            !only_noted(resolver, before))
             return -1;
     }
-    return 0;
+    return resolver != NULL ? rsc_resolver_report(resolver, err) : 0;
 }
 
 /* *LINT is set anew. */

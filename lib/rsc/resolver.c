@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,6 +13,7 @@
 /* A configuration asks for a few; each may start a program. */
 #define VALUES_MAX 1024
 #define REFERENCE_MAX 1024
+#define LINES_SIZE 900 /* of a message, for what has no value */
 
 enum scheme { SCHEME_KEY, SCHEME_ENV, SCHEME_FILE, SCHEME_OP, SCHEME_CMD, SCHEME_UNKNOWN };
 
@@ -121,9 +123,11 @@ static int from_environment(const char *reference, const char *name, struct secr
 {
     const char *value = getenv(name);
 
-    if (value == NULL)
-        return err_set(err, CHR_E_MISSING, "{{ %s }}: %s is not in the environment", reference,
-                       name);
+    if (value == NULL) {
+        (void)err_set(err, CHR_E_MISSING, "{{ %s }}: %s is not in the environment", reference,
+                      name);
+        return err_hint(err, "export %s puts a variable of the shell there", name);
+    }
     return secret_append_text(out, value, err);
 }
 
@@ -236,12 +240,69 @@ int rsc_resolve(struct rsc_resolver *resolver, const char *reference,
     return 0;
 }
 
+/* ---- what has no value ---- */
+
+int rsc_resolver_note(struct rsc_resolver *resolver, struct chr_error *err)
+{
+    struct rsc_faults *faults = &resolver->faults;
+
+    if (err->code == CHR_E_MEMORY)
+        return -1;
+    if (faults->count == 0) {
+        faults->code = err->code;
+        memcpy(faults->hint, err->hint, sizeof faults->hint);
+    }
+    faults->mixed = faults->mixed || strcmp(faults->hint, err->hint) != 0;
+    if (faults->count < RSC_FAULTS_SHOWN) {
+        faults->lines[faults->count] = mem_strdup(err->message, err);
+        if (faults->lines[faults->count] == NULL)
+            return -1;
+    }
+    faults->count++;
+    return 0;
+}
+
+bool rsc_resolver_spares(const struct rsc_resolver *resolver, const char *reference)
+{
+    const char *rest;
+    enum scheme scheme = scheme_of(reference, &rest);
+
+    return resolver->faults.count > 0 && (scheme == SCHEME_OP || scheme == SCHEME_CMD);
+}
+
+int rsc_resolver_report(const struct rsc_resolver *resolver, struct chr_error *err)
+{
+    const struct rsc_faults *faults = &resolver->faults;
+    size_t shown = faults->count < RSC_FAULTS_SHOWN ? faults->count : RSC_FAULTS_SHOWN;
+    char lines[LINES_SIZE] = "";
+    char more[40] = "";
+    size_t used = 0;
+
+    if (faults->count == 0)
+        return 0;
+    if (faults->count == 1) {
+        (void)err_set(err, faults->code, "%s", faults->lines[0]);
+        return err_hint(err, "%s", faults->hint);
+    }
+    for (size_t i = 0; i < shown; i++)
+        used += (size_t)snprintf(lines + used, sizeof lines - used, "\n  %.*s",
+                                 (int)(LINES_SIZE / shown - 4), faults->lines[i]);
+    if (shown < faults->count)
+        (void)snprintf(more, sizeof more, "\n  and %zu more", faults->count - shown);
+    (void)err_set(err, faults->code, "%zu references have no value:%s%s", faults->count, lines,
+                  more);
+    return err_hint(err, "%s", faults->mixed ? "--set KEY=VALUE is for keys, and what env:// names "
+                                               "must be exported" : faults->hint);
+}
+
 void rsc_resolver_release(struct rsc_resolver *resolver)
 {
     for (size_t i = 0; i < resolver->count; i++) {
         secret_release(&resolver->values[i].bytes);
         free(resolver->values[i].reference);
     }
+    for (size_t i = 0; i < RSC_FAULTS_SHOWN; i++)
+        free(resolver->faults.lines[i]);
     free(resolver->values);
     *resolver = (struct rsc_resolver){0};
 }

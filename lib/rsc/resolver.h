@@ -23,11 +23,23 @@ struct rsc_value {
     struct secret bytes;
 };
 
+#define RSC_FAULTS_SHOWN 8
+
+/* References without a value: somebody who has forgotten one may have forgotten more. */
+struct rsc_faults {
+    char *lines[RSC_FAULTS_SHOWN]; /* the first of them: where, which and why */
+    size_t count;
+    enum chr_code code;            /* of the first one, as is */
+    char hint[CHR_HINT_SIZE];
+    bool mixed;                    /* others have other hints */
+};
+
 struct rsc_resolver {
     const struct chr_template_options *options; /* the caller's; may be NULL */
     struct rsc_value *values;
     size_t count;
     size_t capacity;
+    struct rsc_faults faults;
 };
 
 /*
@@ -44,6 +56,21 @@ int rsc_reference_check(const char *reference, struct chr_error *err);
  */
 int rsc_resolve(struct rsc_resolver *resolver, const char *reference,
                 const struct secret **out, struct chr_error *err);
+
+/*
+ * A reference has no value, ERR says where and why: keep that, so that the next one can be
+ * looked for.  Only when memory is short, -1.
+ */
+int rsc_resolver_note(struct rsc_resolver *resolver, struct chr_error *err);
+
+/*
+ * Whether REFERENCE need not be looked for, as its program might ask for a password, and
+ * there is nothing to win any more.
+ */
+bool rsc_resolver_spares(const struct rsc_resolver *resolver, const char *reference);
+
+/* What was noted, as one error; 0 when there is nothing. */
+int rsc_resolver_report(const struct rsc_resolver *resolver, struct chr_error *err);
 
 /* Wipe and free all values. */
 void rsc_resolver_release(struct rsc_resolver *resolver);

@@ -160,7 +160,7 @@ static int hide_reference(struct chr_error *err)
     return err_hint(err, "this source is hidden; a reference in a file would be named");
 }
 
-/* What is wrong with a reference, to be said where it stands. */
+/* What is wrong with a reference, to be said where it stands; its text may go on. */
 static int reference_fault(struct expander *expander, const struct reference *reference)
 {
     struct chr_error *err = expander->err;
@@ -171,11 +171,12 @@ static int reference_fault(struct expander *expander, const struct reference *re
     if (expander->resolver == NULL)
         return fault(expander, reference->off, reason.message, reason.hint);
     *err = reason;
-    return err_context(err, "%s:%zu", expander->source->name,
-                       1 + rsc_text_lines(expander->source->text, reference->off));
+    (void)err_context(err, "%s:%zu", expander->source->name,
+                      1 + rsc_text_lines(expander->source->text, reference->off));
+    return rsc_resolver_note(expander->resolver, err);
 }
 
-/* The value; a placeholder without a resolver, so that the rest can be read. */
+/* The value; a placeholder without a resolver or without a value, so that the rest can be read. */
 static int value_of(struct expander *expander, const struct reference *reference,
                     struct secret *value)
 {
@@ -188,6 +189,8 @@ static int value_of(struct expander *expander, const struct reference *reference
             return -1;
         return secret_append_text(value, "x", err);
     }
+    if (rsc_resolver_spares(expander->resolver, reference->text))
+        return 0;
     if (rsc_resolve(expander->resolver, reference->text, &resolved, err) == 0)
         return secret_append(value, resolved->data, resolved->len, err);
     return reference_fault(expander, reference);
@@ -400,8 +403,13 @@ int rsc_template_expand(const struct rsc_template *source, struct rsc_resolver *
         .scanner = {.text = source->text, .len = source->len},
     };
 
+    size_t faults = resolver != NULL ? resolver->faults.count : 0;
+
     while (expander.scanner.off < source->len)
         if (step(&expander) < 0)
             return -1;
-    return check_end(&expander);
+    if (check_end(&expander) < 0)
+        return -1;
+    return resolver != NULL && resolver->faults.count > faults
+               ? rsc_resolver_report(resolver, err) : 0;
 }

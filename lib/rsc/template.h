@@ -26,7 +26,8 @@ struct rsc_template {
  * Append SOURCE to OUT with its references replaced, and each change to EDITS.
  *
  * With a RESOLVER, errors begin with "NAME:LINE: ", and what is open at the end of
- * the source is one: what follows would be read in another context than here.
+ * the source is one: what follows would be read in another context than here.  All
+ * references without a value are one error, with those of earlier sources.
  * Without one, REMARKS take the errors, and each reference becomes a placeholder.
  */
 int rsc_template_expand(const struct rsc_template *source, struct rsc_resolver *resolver,

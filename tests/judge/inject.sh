@@ -224,6 +224,19 @@ zip -q zipped.img.zip old.img
 "$CHRIMG" snapshot -c s snap.qcow2 >/dev/null
 refused "an error of the script, by its place" 1 '^(chrimg: )?bad.rsc:1' old.img bad.rsc
 refused "a reference that is missing, by its place" 1 'missing.rsc:2: .*missing' old.img missing.rsc
+printf '/system identity set name={{ env://GONE }}\n/user set admin comment={{ cmd://ask }}\n' >gone.rsc
+printf '#!/bin/sh\ntouch asked\necho x\n' >ask
+chmod +x ask
+rm -f asked
+refused "all that are missing" 1 '^chrimg: 4 references have no value:$' \
+    --admin-password-from env://NEITHER --allow-cmd ask=./ask old.img missing.rsc base.rsc gone.rsc
+for line in 'defaults:1: ..*NEITHER is not' 'missing.rsc:2: .* missing .* has no value' 'gone.rsc:1: .*GONE is not'; do
+    check_exit "by their places: $line" 1 "^  $line" \
+        "$CHRIMG" inject --admin-password-from env://NEITHER --allow-cmd ask=./ask old.img missing.rsc base.rsc gone.rsc
+done
+check "then nobody is asked any more" test ! -e asked
+refused "what to do about it" 1 '^hint: --set KEY=VALUE is for keys, .*exported' old.img missing.rsc gone.rsc
+refused "of the environment alone" 1 '^hint: export GONE' --allow-cmd ask=./ask old.img gone.rsc
 refused "no room: how many bytes" 1 '[0-9]+ (more )?bytes' old.img --file huge
 refused "no room: the way out" 1 'chrimg resize' old.img --file huge
 refused "nothing to inject" 2 'nothing to inject' old.img

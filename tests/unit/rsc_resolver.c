@@ -235,7 +235,7 @@ static void test_nothing_is_left_behind(void **state)
                           "echo end\n");
     (void)unsetenv("CHRIMG_T1");
     /* The earlier tests' programs have it in their text. */
-    assert_int_equal(system("rm -f good bad loud server complains value"), 0);
+    assert_int_equal(system("rm -f good bad late loud server complains value"), 0);
     assert_string_equal(resolve(&resolver, "cmd://pw", &err), SECRET);
     assert_string_equal(resolve(&resolver, "cmd://look", &err), "end");
     rsc_resolver_release(&resolver);

@@ -216,6 +216,16 @@ static void test_broken_references(void **state)
     refused("b={{ cmd://x }}", "no program is allowed");
 }
 
+static void test_all_that_are_missing(void **state)
+{
+    (void)state;
+    refused("a={{ m1 }}\nb={{ n }} c=\"{{ env://CHRIMG_TEST_NOT_SET }}\"",
+            "2 references have no value:\n  t.rsc:1: {{ m1 }} has no value\n"
+            "  t.rsc:2: {{ env://CHRIMG_TEST_NOT_SET }}: ");
+    refused("a={{m1}}\n{{m2}}\n{{m3}}\n{{m4}}\n{{m5}}\n{{m6}}\n{{m7}}\n{{m8}}\n{{m9}}\n{{m9}}",
+            "t.rsc:8: {{ m8 }} has no value\n  and 2 more");
+}
+
 static void test_what_stays_open_is_refused(void **state)
 {
     (void)state;
@@ -420,6 +430,7 @@ int main(void)
         cmocka_unit_test(test_refused_where_a_string_is_code),
         cmocka_unit_test(test_data_beside_code),
         cmocka_unit_test(test_broken_references),
+        cmocka_unit_test(test_all_that_are_missing),
         cmocka_unit_test(test_what_stays_open_is_refused),
         cmocka_unit_test(test_nul_is_refused),
         cmocka_unit_test(test_lines_and_bom),
