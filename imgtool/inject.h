@@ -9,6 +9,9 @@ struct inject_lists {
     struct chr_pair *sets;
     struct chr_pair *allow_cmds;
     const char **addresses;
+    const char **gateways;
+    const char **dns;
+    const char **ssh_key_files;
     struct chr_put *files;
     struct chr_put *root;
     struct chr_put *boot;

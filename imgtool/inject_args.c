@@ -115,32 +115,43 @@ static const struct {
     {"hardened", OPTION_HARDENED},
 };
 
-static void take_default(int option, const char *value, struct inject_arguments *arguments)
+/* An option that can be given once; NAME without its dashes. */
+static int take_single(const struct command *command, const char *name, const char *value,
+                       const char **out)
+{
+    if (*out != NULL)
+        return usage_error(command, "--%s is given twice", name);
+    *out = value;
+    return 0;
+}
+
+static int take_default(const struct command *command, int option, const char *value,
+                        struct inject_arguments *arguments)
 {
     struct chr_defaults *defaults = &arguments->defaults;
+    struct inject_lists *lists = &arguments->lists;
 
     arguments->options.defaults = defaults;
     switch (option) {
     case OPTION_IDENTITY:
-        defaults->identity = value;
-        break;
+        return take_single(command, "identity", value, &defaults->identity);
     case OPTION_PASSWORD:
-        defaults->admin_password_from = value;
-        break;
+        return take_single(command, "admin-password-from", value, &defaults->admin_password_from);
     case OPTION_ADDRESS:
-        arguments->lists.addresses[defaults->address_count++] = value;
-        break;
+        lists->addresses[defaults->address_count++] = value;
+        return 0;
     case OPTION_GATEWAY:
-        defaults->gateway = value;
-        break;
+        lists->gateways[defaults->gateway_count++] = value;
+        return 0;
     case OPTION_DNS:
-        defaults->dns = value;
-        break;
+        lists->dns[defaults->dns_count++] = value;
+        return 0;
     case OPTION_SSH_KEY:
-        defaults->ssh_key_file = value;
-        break;
+        lists->ssh_key_files[defaults->ssh_key_file_count++] = value;
+        return 0;
     default:
         defaults->hardened = true;
+        return 0;
     }
 }
 
@@ -160,8 +171,7 @@ static int take_default_pair(const struct command *command, char *text,
         if (flag ? value != NULL && strcmp(value, "yes") != 0 : value == NULL)
             return usage_error(command, "--defaults %s wants %s", text,
                                flag ? "no value, or yes" : "a value: KEY=VALUE");
-        take_default(default_keys[i].option, value, arguments);
-        return 0;
+        return take_default(command, default_keys[i].option, value, arguments);
     }
     return usage_error(command, "--defaults has no key %s", text);
 }
@@ -219,8 +229,7 @@ static int take_option(const struct command *command, int option, void *argument
     case OPTION_ALLOW_CMD:
         return take_list_option(command, option, arguments);
     default:
-        take_default(option, optarg, arguments);
-        return 0;
+        return take_default(command, option, optarg, arguments);
     }
 }
 
@@ -229,10 +238,14 @@ static bool make_lists(struct inject_lists *lists, size_t count)
     lists->sets = calloc(count, sizeof *lists->sets);
     lists->allow_cmds = calloc(count, sizeof *lists->allow_cmds);
     lists->addresses = calloc(count, sizeof *lists->addresses);
+    lists->gateways = calloc(count, sizeof *lists->gateways);
+    lists->dns = calloc(count, sizeof *lists->dns);
+    lists->ssh_key_files = calloc(count, sizeof *lists->ssh_key_files);
     lists->files = calloc(count, sizeof *lists->files);
     lists->root = calloc(count, sizeof *lists->root);
     lists->boot = calloc(count, sizeof *lists->boot);
     return lists->sets != NULL && lists->allow_cmds != NULL && lists->addresses != NULL &&
+           lists->gateways != NULL && lists->dns != NULL && lists->ssh_key_files != NULL &&
            lists->files != NULL && lists->root != NULL && lists->boot != NULL;
 }
 
@@ -241,6 +254,9 @@ static void free_lists(struct inject_lists *lists)
     free(lists->sets);
     free(lists->allow_cmds);
     free(lists->addresses);
+    free(lists->gateways);
+    free(lists->dns);
+    free(lists->ssh_key_files);
     free(lists->files);
     free(lists->root);
     free(lists->boot);
@@ -256,6 +272,9 @@ static void link_lists(struct inject_arguments *arguments)
     options->root.items = arguments->lists.root;
     options->boot.items = arguments->lists.boot;
     arguments->defaults.addresses = arguments->lists.addresses;
+    arguments->defaults.gateways = arguments->lists.gateways;
+    arguments->defaults.dns = arguments->lists.dns;
+    arguments->defaults.ssh_key_files = arguments->lists.ssh_key_files;
     options->existing = arguments->append    ? CHR_EXISTING_APPEND
                         : arguments->replace ? CHR_EXISTING_REPLACE
                                              : CHR_EXISTING_REFUSE;

@@ -484,9 +484,12 @@ struct chr_defaults {
     const char *admin_password_from; /* a reference without braces: "env://X" */
     const char *const *addresses;    /* "192.0.2.1/24%ether1", IPv4 or IPv6 */
     size_t address_count;
-    const char *gateway;             /* IPv4 or IPv6; fe80::1%ether1, too */
-    const char *dns;                 /* addresses, separated by commas */
-    const char *ssh_key_file;        /* a public key of OpenSSH, for the user admin */
+    const char *const *gateways;     /* one of IPv4, one of IPv6; fe80::1%ether1, too */
+    size_t gateway_count;
+    const char *const *dns;          /* each: addresses, separated by commas */
+    size_t dns_count;
+    const char *const *ssh_key_files; /* public keys of OpenSSH, for the user admin */
+    size_t ssh_key_file_count;
     bool hardened; /* no MAC server, neighbour discovery, bandwidth server; SSH and WebFig only */
 };
 

@@ -122,27 +122,49 @@ static int check_gateway(const char *text, const struct rsc_address *gateway,
     return 0;
 }
 
-static int put_gateway(struct secret *out, const char *text, const struct rsc_address *addresses,
-                       size_t count, struct chr_error *err)
+static int put_gateway(struct secret *out, const char *text, const struct rsc_address *gateway,
+                       const struct rsc_address *addresses, size_t count, struct chr_error *err)
 {
-    struct rsc_address gateway;
-    bool link_local;
+    bool link_local = gateway->v6 && gateway->bytes[0] == 0xFE &&
+                      (gateway->bytes[1] & 0xC0) == 0x80;
 
-    if (rsc_address_parse(text, RSC_ADDRESS_INTERFACE, "--gateway", &gateway, err) < 0)
-        return -1;
-    link_local = gateway.v6 && gateway.bytes[0] == 0xFE && (gateway.bytes[1] & 0xC0) == 0x80;
-    if (link_local && gateway.interface[0] == '\0') {
+    if (link_local && gateway->interface[0] == '\0') {
         (void)err_set(err, CHR_E_USAGE, "--gateway: %s is link-local and has no interface", text);
         return err_hint(err, "as in %s%%ether1", text);
     }
-    if (check_gateway(text, &gateway, addresses, count, err) < 0)
+    if (check_gateway(text, gateway, addresses, count, err) < 0)
         return -1;
-    return put_line(out, gateway.v6 ? "/ipv6 route add dst-address=\"::/0\" gateway="
-                                    : "/ip route add dst-address=\"0.0.0.0/0\" gateway=",
+    return put_line(out, gateway->v6 ? "/ipv6 route add dst-address=\"::/0\" gateway="
+                                     : "/ip route add dst-address=\"0.0.0.0/0\" gateway=",
                     text, err);
 }
 
-static int put_dns(struct secret *out, const char *list, struct chr_error *err)
+static int put_gateways(struct secret *out, const struct chr_defaults *defaults,
+                        const struct rsc_address *addresses, struct chr_error *err)
+{
+    bool there[2] = {false, false}; /* IPv4, IPv6 */
+
+    for (size_t i = 0; i < defaults->gateway_count; i++) {
+        const char *text = defaults->gateways[i];
+        struct rsc_address gateway;
+
+        if (rsc_address_parse(text, RSC_ADDRESS_INTERFACE, "--gateway", &gateway, err) < 0)
+            return -1;
+        if (there[gateway.v6]) {
+            (void)err_set(err, CHR_E_USAGE, "--gateway: %s is the second for %s", text,
+                          gateway.v6 ? "IPv6" : "IPv4");
+            return err_hint(err, "put further routes into a script");
+        }
+        there[gateway.v6] = true;
+        if (put_gateway(out, text, &gateway, addresses, defaults->address_count, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The addresses of LIST, with a comma before each but the first; *COUNT goes on. */
+static int put_servers(struct secret *out, const char *list, unsigned *count,
+                       struct chr_error *err)
 {
     AUTO_FREE char *copy = mem_strdup(list, err);
     struct rsc_address address;
@@ -151,13 +173,30 @@ static int put_dns(struct secret *out, const char *list, struct chr_error *err)
 
     if (copy == NULL)
         return -1;
-    for (unsigned count = 0; (one = strsep(&rest, ",")) != NULL; count++) {
-        if (count == DNS_MAX)
+    while ((one = strsep(&rest, ",")) != NULL) {
+        if (*count == DNS_MAX)
             return err_set(err, CHR_E_USAGE, "--dns: more than %d servers", DNS_MAX);
-        if (rsc_address_parse(one, 0, "--dns", &address, err) < 0)
+        if (rsc_address_parse(one, 0, "--dns", &address, err) < 0 ||
+            (*count > 0 && secret_append_text(out, ",", err) < 0) ||
+            secret_append_text(out, one, err) < 0)
             return -1;
+        ++*count;
     }
-    return put_line(out, "/ip dns set servers=", list, err);
+    return 0;
+}
+
+static int put_dns(struct secret *out, const struct chr_defaults *defaults, struct chr_error *err)
+{
+    unsigned count = 0;
+
+    if (defaults->dns_count == 0)
+        return 0;
+    if (secret_append_text(out, "/ip dns set servers=\"", err) < 0)
+        return -1;
+    for (size_t i = 0; i < defaults->dns_count; i++)
+        if (put_servers(out, defaults->dns[i], &count, err) < 0)
+            return -1;
+    return secret_append_text(out, "\"\n", err);
 }
 
 /* "TYPE BASE64 [COMMENT]", as OpenSSH writes it (sshd(8), AUTHORIZED_KEYS, without options). */
@@ -252,10 +291,9 @@ static int put_network(struct secret *out, const struct chr_defaults *defaults,
     for (size_t i = 0; i < defaults->address_count; i++)
         if (put_address(out, defaults->addresses[i], &addresses[i], err) < 0)
             return -1;
-    if (defaults->gateway != NULL &&
-        put_gateway(out, defaults->gateway, addresses, defaults->address_count, err) < 0)
+    if (put_gateways(out, defaults, addresses, err) < 0)
         return -1;
-    return defaults->dns != NULL ? put_dns(out, defaults->dns, err) : 0;
+    return put_dns(out, defaults, err);
 }
 
 int rsc_script_add_defaults(struct rsc_script *script, const struct chr_defaults *defaults,
@@ -270,8 +308,9 @@ int rsc_script_add_defaults(struct rsc_script *script, const struct chr_defaults
         return -1;
     if (defaults->hardened && put_hardening(&text, err) < 0)
         return -1;
-    if (defaults->ssh_key_file != NULL && put_keys(&text, defaults->ssh_key_file, err) < 0)
-        return -1;
+    for (size_t i = 0; i < defaults->ssh_key_file_count; i++)
+        if (put_keys(&text, defaults->ssh_key_files[i], err) < 0)
+            return -1;
     /* Last: whoever can log in then finds the rest in place. */
     if (defaults->admin_password_from != NULL &&
         put_password(&text, defaults->admin_password_from, templates, err) < 0)

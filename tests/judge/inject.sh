@@ -237,6 +237,11 @@ done
 check "then nobody is asked any more" test ! -e asked
 refused "what to do about it" 1 '^hint: --set KEY=VALUE is for keys, .*exported' old.img missing.rsc gone.rsc
 refused "of the environment alone" 1 '^hint: export GONE' --allow-cmd ask=./ask old.img gone.rsc
+refused "a second gateway of a kind" 2 'second for IPv4' old.img --gateway 192.0.2.1 --gateway 192.0.2.2
+refused "two names" 2 '--identity is given twice' old.img --identity a --identity b
+refused "two names in two forms" 2 '--identity is given twice' old.img --defaults identity=a --identity b
+refused "two passwords" 2 '--admin-password-from is given twice' old.img --admin-password-from env://A \
+    --admin-password-from env://B
 refused "no room: how many bytes" 1 '[0-9]+ (more )?bytes' old.img --file huge
 refused "no room: the way out" 1 'chrimg resize' old.img --file huge
 refused "nothing to inject" 2 'nothing to inject' old.img
@@ -359,6 +364,8 @@ check "the same as --defaults" "$CHRIMG" inject pairs.img --defaults identity=gw
     --defaults admin-password-from=env://ROUTER_PASSWORD --defaults address=192.0.2.2/24%ether1 \
     --defaults gateway=192.0.2.1 --defaults dns=192.0.2.53 --defaults ssh-key=key.pub --defaults hardened
 check "is the same image" cmp first.img pairs.img
+check_exit "servers and gateways add up" 0 'servers="192.0.2.53,192.0.2.54"' "$CHRIMG" inject -n --replace old.img \
+    --dns 192.0.2.53 --defaults dns=192.0.2.54 --gateway 192.0.2.1 --gateway 2001:db8::1
 check_exit "the identity is in it" 0 'name="gw"' "$CHRIMG" cat first.img:/rw/autorun.scr
 "$CHRIMG" cat first.img:/rw/autorun.scr >first.rsc
 check "lint finds no error in it" "$CHRIMG" lint first.rsc

@@ -6,6 +6,12 @@
 #define PASSWORD "pa\"ss$word"
 #define KEY_TEXT "AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 
+#define LIST(...) (const char *const[]){__VA_ARGS__}
+#define LENGTH(...) (sizeof(LIST(__VA_ARGS__)) / sizeof(char *))
+#define GATEWAYS(...) .gateways = LIST(__VA_ARGS__), .gateway_count = LENGTH(__VA_ARGS__)
+#define SERVERS(...) .dns = LIST(__VA_ARGS__), .dns_count = LENGTH(__VA_ARGS__)
+#define KEYS(...) .ssh_key_files = LIST(__VA_ARGS__), .ssh_key_file_count = LENGTH(__VA_ARGS__)
+
 static const struct chr_pair sets[] = {{"pw", PASSWORD}};
 static const struct chr_template_options options = {.sets = sets, .set_count = 1};
 
@@ -67,12 +73,37 @@ static void test_each_option(void **state)
     gives(&(struct chr_defaults){.addresses = addresses, .address_count = 2},
           "/ip address add address=\"192.0.2.1/24\" interface=\"ether1\"\n"
           "/ipv6 address add address=\"2001:db8::1/64\" interface=\"bridge one\"\n");
-    gives(&(struct chr_defaults){.gateway = "192.0.2.254"},
+    gives(&(struct chr_defaults){GATEWAYS("192.0.2.254")},
           "/ip route add dst-address=\"0.0.0.0/0\" gateway=\"192.0.2.254\"\n");
-    gives(&(struct chr_defaults){.gateway = "fe80::1%ether1"},
+    gives(&(struct chr_defaults){GATEWAYS("fe80::1%ether1")},
           "/ipv6 route add dst-address=\"::/0\" gateway=\"fe80::1%ether1\"\n");
-    gives(&(struct chr_defaults){.dns = "1.1.1.1,2606:4700:4700::1111"},
+    gives(&(struct chr_defaults){SERVERS("1.1.1.1,2606:4700:4700::1111")},
           "/ip dns set servers=\"1.1.1.1,2606:4700:4700::1111\"\n");
+}
+
+static void test_options_that_repeat(void **state)
+{
+    static const char key[] = "ssh-ed25519 " KEY_TEXT " one\n";
+    static const char other[] = "ssh-ed25519 " KEY_TEXT " two\n";
+
+    (void)state;
+    gives(&(struct chr_defaults){GATEWAYS("192.0.2.254", "2001:db8::1")},
+          "/ip route add dst-address=\"0.0.0.0/0\" gateway=\"192.0.2.254\"\n"
+          "/ipv6 route add dst-address=\"::/0\" gateway=\"2001:db8::1\"\n");
+    refused((struct chr_defaults){GATEWAYS("192.0.2.254", "192.0.2.253")},
+            "--gateway: 192.0.2.253 is the second for IPv4");
+    refused((struct chr_defaults){GATEWAYS("2001:db8::1", "2001:db8::2")}, "second for IPv6");
+    gives(&(struct chr_defaults){SERVERS("9.9.9.9", "1.1.1.1,2606:4700:4700::1111")},
+          "/ip dns set servers=\"9.9.9.9,1.1.1.1,2606:4700:4700::1111\"\n");
+    refused((struct chr_defaults){SERVERS("1.1.1.1,1.1.1.2,1.1.1.3,1.1.1.4,1.1.1.5,1.1.1.6,1.1.1.7,"
+                                          "1.1.1.8", "1.1.1.1,1.1.1.2,1.1.1.3,1.1.1.4,1.1.1.5,"
+                                          "1.1.1.6,1.1.1.7,1.1.1.8,1.1.1.9")},
+            "more than 16 servers");
+    write_file("one.pub", key, strlen(key));
+    write_file("two.pub", other, strlen(other));
+    gives(&(struct chr_defaults){KEYS("one.pub", "two.pub")},
+          "/user ssh-keys add user=admin key=\"ssh-ed25519 " KEY_TEXT " one\"\n"
+          "/user ssh-keys add user=admin key=\"ssh-ed25519 " KEY_TEXT " two\"\n");
 }
 
 static void test_all_at_once_in_order(void **state)
@@ -80,7 +111,7 @@ static void test_all_at_once_in_order(void **state)
     const char *addresses[] = {"192.0.2.1/24%ether1"};
     const struct chr_defaults all = {
         .identity = "lab", .admin_password_from = "pw", .addresses = addresses,
-        .address_count = 1, .gateway = "192.0.2.254", .dns = "9.9.9.9", .hardened = true};
+        .address_count = 1, GATEWAYS("192.0.2.254"), SERVERS("9.9.9.9"), .hardened = true};
 
     (void)state;
     gives(&all, "/system identity set name=\"lab\"\n"
@@ -99,7 +130,7 @@ static void test_all_at_once_in_order(void **state)
 
 static void test_ssh_keys(void **state)
 {
-    const struct chr_defaults defaults = {.ssh_key_file = "key.pub"};
+    const struct chr_defaults defaults = {KEYS("key.pub")};
     static const char two[] = "# mine\n\nssh-ed25519 " KEY_TEXT " me@host\r\n"
                               "ssh-ed25519 " KEY_TEXT "\n";
     static const char private[] = "-----BEGIN OPENSSH PRIVATE KEY-----\n" KEY_TEXT "\n";
@@ -120,7 +151,7 @@ static void test_ssh_keys(void **state)
     }
     write_file("key.pub", private, strlen(private));
     refused(defaults, "does not hold a public key");
-    refused((struct chr_defaults){.ssh_key_file = "none.pub"}, "cannot open none.pub");
+    refused((struct chr_defaults){KEYS("none.pub")}, "cannot open none.pub");
 }
 
 static void test_wrong_names_and_references(void **state)
@@ -188,30 +219,33 @@ static void test_point_to_point_is_fine(void **state)
 static void test_wrong_gateways_and_servers(void **state)
 {
     const char *addresses[] = {"192.0.2.1/24%ether1"};
-    struct chr_defaults defaults = {.addresses = addresses, .address_count = 1};
+    const char *gateway;
+    struct chr_defaults defaults = {.addresses = addresses, .address_count = 1,
+                                    .gateways = &gateway, .gateway_count = 1};
 
     (void)state;
-    defaults.gateway = "198.51.100.1";
+    gateway = "198.51.100.1";
     refused(defaults, "in no network of --address");
-    defaults.gateway = "192.0.2.1";
+    gateway = "192.0.2.1";
     refused(defaults, "is the router itself");
-    defaults.gateway = "192.0.2.254/24";
+    gateway = "192.0.2.254/24";
     refused(defaults, "/24 cannot be");
-    defaults.gateway = "gw";
+    gateway = "gw";
     refused(defaults, "is no IP address");
-    defaults.gateway = "fe80::1";
+    gateway = "fe80::1";
     refused(defaults, "link-local and has no interface");
-    refused((struct chr_defaults){.dns = "1.1.1.1,"}, "is no IP address");
-    refused((struct chr_defaults){.dns = "1.1.1.1, 8.8.8.8"}, "is no IP address");
-    refused((struct chr_defaults){.dns = "dns.example"}, "is no IP address");
-    refused((struct chr_defaults){.dns = "1.1.1.1%ether1"}, "cannot be");
-    refused((struct chr_defaults){.dns = "0.0.0.0"}, "no address of a host");
+    refused((struct chr_defaults){SERVERS("1.1.1.1,")}, "is no IP address");
+    refused((struct chr_defaults){SERVERS("1.1.1.1, 8.8.8.8")}, "is no IP address");
+    refused((struct chr_defaults){SERVERS("dns.example")}, "is no IP address");
+    refused((struct chr_defaults){SERVERS("1.1.1.1%ether1")}, "cannot be");
+    refused((struct chr_defaults){SERVERS("0.0.0.0")}, "no address of a host");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_option),
+        cmocka_unit_test(test_options_that_repeat),
         cmocka_unit_test(test_all_at_once_in_order),
         cmocka_unit_test(test_ssh_keys),
         cmocka_unit_test(test_wrong_names_and_references),
