@@ -101,7 +101,7 @@ static int add_all(const struct autorun *autorun, struct rsc_script *script,
     const struct chr_inject_options *options = autorun->options;
 
     if (options->defaults != NULL &&
-        rsc_script_add_defaults(script, options->defaults, &options->templates, resolver, err) < 0 &&
+        rsc_script_add_defaults(script, options->defaults, resolver, err) < 0 &&
         !only_noted(resolver, 0))
         return -1;
     for (size_t i = 0; i < autorun->source_count; i++) {

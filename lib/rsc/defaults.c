@@ -56,21 +56,14 @@ static int put_identity(struct secret *out, const char *identity, struct chr_err
     return put_line(out, "/system identity set name=", identity, err);
 }
 
-static bool is_set(const struct chr_template_options *templates, const char *key)
+static int put_password(struct secret *out, const char *reference, struct chr_error *err)
 {
-    for (size_t i = 0; templates != NULL && i < templates->set_count; i++)
-        if (strcmp(templates->sets[i].key, key) == 0)
-            return true;
-    return false;
-}
-
-static int put_password(struct secret *out, const char *reference,
-                        const struct chr_template_options *templates, struct chr_error *err)
-{
-    if (strstr(reference, "://") == NULL && !is_set(templates, reference)) {
+    /* A key of --set has its value in our arguments, which every user of the host can read. */
+    if (strstr(reference, "://") == NULL) {
         /* It may be the password itself, so it is not repeated. */
-        (void)err_set(err, CHR_E_USAGE, "--admin-password-from wants a reference, not a password");
-        return err_hint(err, "as env://NAME, file:///PATH or op://VAULT/ITEM/FIELD");
+        (void)err_set(err, CHR_E_USAGE, "--admin-password-from wants a reference, not a password "
+                      "and no key of --set");
+        return err_hint(err, "as env://NAME, file:///PATH, op://VAULT/ITEM/FIELD or cmd://NAME");
     }
     if (rsc_reference_check(reference, err) < 0) {
         err->code = CHR_E_USAGE;
@@ -297,7 +290,6 @@ static int put_network(struct secret *out, const struct chr_defaults *defaults,
 }
 
 int rsc_script_add_defaults(struct rsc_script *script, const struct chr_defaults *defaults,
-                            const struct chr_template_options *templates,
                             struct rsc_resolver *resolver, struct chr_error *err)
 {
     AUTO_SECRET struct secret text = {0};
@@ -313,7 +305,7 @@ int rsc_script_add_defaults(struct rsc_script *script, const struct chr_defaults
             return -1;
     /* Last: whoever can log in then finds the rest in place. */
     if (defaults->admin_password_from != NULL &&
-        put_password(&text, defaults->admin_password_from, templates, err) < 0)
+        put_password(&text, defaults->admin_password_from, err) < 0)
         return -1;
     return text.len == 0 ? 0
            : rsc_script_add(script, "defaults", text.data, text.len, 0, resolver, err);

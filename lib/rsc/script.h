@@ -66,10 +66,9 @@ int rsc_script_add(struct rsc_script *script, const char *name, const char *text
 
 /*
  * Append the commands for DEFAULTS as a section "defaults"; nothing when it asks for nothing.
- * TEMPLATES (or NULL) has the keys that a reference may be; RESOLVER as above.
+ * RESOLVER as above.
  */
 int rsc_script_add_defaults(struct rsc_script *script, const struct chr_defaults *defaults,
-                            const struct chr_template_options *templates,
                             struct rsc_resolver *resolver, struct chr_error *err);
 
 /* The bytes for the router are script->text.data, script->text.len. */

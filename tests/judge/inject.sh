@@ -242,6 +242,7 @@ refused "two names" 2 '--identity is given twice' old.img --identity a --identit
 refused "two names in two forms" 2 '--identity is given twice' old.img --defaults identity=a --identity b
 refused "two passwords" 2 '--admin-password-from is given twice' old.img --admin-password-from env://A \
     --admin-password-from env://B
+refused "a password from the arguments" 2 'no key of --set' old.img --admin-password-from pw --set pw=x
 refused "no room: how many bytes" 1 '[0-9]+ (more )?bytes' old.img --file huge
 refused "no room: the way out" 1 'chrimg resize' old.img --file huge
 refused "nothing to inject" 2 'nothing to inject' old.img

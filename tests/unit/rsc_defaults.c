@@ -19,7 +19,7 @@ static int make(const struct chr_defaults *defaults, struct rsc_script *script,
                 struct chr_error *err)
 {
     struct rsc_resolver resolver = {.options = &options};
-    int result = rsc_script_add_defaults(script, defaults, resolver.options, &resolver, err);
+    int result = rsc_script_add_defaults(script, defaults, &resolver, err);
 
     rsc_resolver_release(&resolver);
     return result;
@@ -68,7 +68,7 @@ static void test_each_option(void **state)
     gives(&(struct chr_defaults){.identity = "lab"}, "/system identity set name=\"lab\"\n");
     gives(&(struct chr_defaults){.identity = "a\"b$c{{ pw }}ž"},
           "/system identity set name=\"a\\\"b\\$c\\7B\\7B pw }}\\C5\\BE\"\n");
-    gives(&(struct chr_defaults){.admin_password_from = "pw"},
+    gives(&(struct chr_defaults){.admin_password_from = "env://RSC_PW"},
           "/user set admin password=\"pa\\\"ss\\$word\"\n");
     gives(&(struct chr_defaults){.addresses = addresses, .address_count = 2},
           "/ip address add address=\"192.0.2.1/24\" interface=\"ether1\"\n"
@@ -110,7 +110,7 @@ static void test_all_at_once_in_order(void **state)
 {
     const char *addresses[] = {"192.0.2.1/24%ether1"};
     const struct chr_defaults all = {
-        .identity = "lab", .admin_password_from = "pw", .addresses = addresses,
+        .identity = "lab", .admin_password_from = "env://RSC_PW", .addresses = addresses,
         .address_count = 1, GATEWAYS("192.0.2.254"), SERVERS("9.9.9.9"), .hardened = true};
 
     (void)state;
@@ -167,6 +167,7 @@ static void test_wrong_names_and_references(void **state)
     refused((struct chr_defaults){.admin_password_from = "hunter2!"}, "--admin-password-from");
     refused((struct chr_defaults){.admin_password_from = "pw }}\n/user add {{ pw"}, "reference");
     refused((struct chr_defaults){.admin_password_from = "other"}, "wants a reference");
+    refused((struct chr_defaults){.admin_password_from = "pw"}, "no key of --set");
     refused((struct chr_defaults){.admin_password_from = "env://RSC_NO_SUCH"}, "RSC_NO_SUCH");
     refused((struct chr_defaults){.admin_password_from = ""}, "reference");
 }
@@ -254,6 +255,7 @@ int main(void)
         cmocka_unit_test(test_wrong_gateways_and_servers),
     };
 
+    (void)setenv("RSC_PW", PASSWORD, 1);
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, enter_work_folder, leave_work_folder);
 }
