@@ -1,6 +1,7 @@
 /* Following a script for what it takes away. */
 #include "rsc/lockout.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "rsc/value.h"
@@ -27,13 +28,65 @@ static const struct danger dangers[] = {
     {"system package downgrade", "restart", "this restarts the router; what follows may not run"},
 };
 
-static int take_danger(const struct rsc_statement *statement, struct rsc_remarks *remarks,
+static int take_danger(const char *path, size_t off, struct rsc_remarks *remarks,
                        struct chr_error *err)
 {
     for (size_t i = 0; i < sizeof dangers / sizeof dangers[0]; i++)
-        if (rsc_path_is(statement->path, dangers[i].command))
-            return rsc_remark(remarks, CHR_LINT_WARNING, dangers[i].id, statement->words[0].off,
-                              err, "%s", dangers[i].text);
+        if (rsc_path_is(path, dangers[i].command))
+            return rsc_remark(remarks, CHR_LINT_WARNING, dangers[i].id, off, err, "%s",
+                              dangers[i].text);
+    return 0;
+}
+
+/* The words of a command in the string at TEXT, without slashes, one after the other. */
+static int take_string(const char *text, size_t len, size_t off, struct rsc_remarks *remarks,
+                       struct chr_error *err)
+{
+    char path[RSC_PATH_MAX] = "";
+    size_t used = 0;
+
+    for (size_t i = 0; i < len && strchr("\";\n\\$", text[i]) == NULL; i++) {
+        bool between = text[i] == ' ' || text[i] == '/';
+
+        if (between && used > 0 && path[used - 1] != ' ') {
+            size_t before = remarks->count;
+
+            path[used] = '\0';
+            if (take_danger(path, off, remarks, err) < 0)
+                return -1;
+            if (remarks->count > before)
+                return 0;
+            path[used++] = ' ';
+        } else if (!between) {
+            path[used++] = text[i];
+        }
+        if (used + 2 > sizeof path)
+            return 0;
+    }
+    path[used] = '\0';
+    return take_danger(path, off, remarks, err);
+}
+
+/* ":execute", and a command in a string. */
+static int take_executed(const struct rsc_statement *statement, struct rsc_remarks *remarks,
+                         struct chr_error *err)
+{
+    const struct rsc_word *first = &statement->words[0];
+    const char *word = statement->text + first->off;
+    size_t sign = word[0] == ':' || word[0] == '/';
+
+    if (first->len - sign < 3 || first->len - sign > strlen("execute") ||
+        strncmp(word + sign, "execute", first->len - sign) != 0)
+        return 0;
+    for (size_t i = 1; i < statement->count; i++) {
+        const struct rsc_word *argument = &statement->words[i];
+        size_t begin = argument->has_key ? argument->key_len + 1 : 0;
+
+        if ((!argument->has_key || rsc_word_has_key(statement, i, "script")) &&
+            argument->len > begin + 1 && statement->text[argument->off + begin] == '"')
+            return take_string(statement->text + argument->off + begin + 1,
+                               argument->len - begin - 1, first->off, remarks, err);
+    }
     return 0;
 }
 
@@ -45,9 +98,37 @@ static const char *const service_names[RSC_SERVICE_COUNT] = {
 static bool any_service(const struct rsc_lockout *lockout)
 {
     for (size_t i = 0; i < RSC_SERVICE_COUNT; i++)
-        if (lockout->services[i])
+        if (lockout->services[i] && !lockout->loopback[i])
             return true;
     return false;
+}
+
+/* Whether all of the LIST are addresses of the router to itself. */
+static bool is_loopback(const char *list)
+{
+    for (;;) {
+        if (strncmp(list, "127.", 4) != 0 && strcmp(list, "::1") != 0 &&
+            strncmp(list, "::1/128", 7) != 0 && strncmp(list, "::1,", 4) != 0)
+            return false;
+        list = strchr(list, ',');
+        if (list == NULL)
+            return true;
+        list++;
+    }
+}
+
+/* From where a service can be reached. */
+static void take_service_address(struct rsc_lockout *lockout,
+                                 const struct rsc_statement *statement)
+{
+    char addresses[256];
+
+    if (!rsc_path_is(statement->path, "ip service set") ||
+        !rsc_value_text(lockout->script, statement, "address", addresses, sizeof addresses))
+        return;
+    for (size_t i = 0; i < RSC_SERVICE_COUNT; i++)
+        if (rsc_targets(lockout->script, statement, service_names[i]))
+            lockout->loopback[i] = is_loopback(addresses);
 }
 
 static void take_service(struct rsc_lockout *lockout, const struct rsc_statement *statement)
@@ -59,9 +140,8 @@ static void take_service(struct rsc_lockout *lockout, const struct rsc_statement
                                    : RSC_UNKNOWN;
     bool before = any_service(lockout);
 
-    if (disabled == RSC_UNKNOWN)
-        return;
-    for (size_t i = 0; i < RSC_SERVICE_COUNT; i++)
+    take_service_address(lockout, statement);
+    for (size_t i = 0; disabled != RSC_UNKNOWN && i < RSC_SERVICE_COUNT; i++)
         if (rsc_targets(lockout->script, statement, service_names[i]))
             lockout->services[i] = disabled == RSC_NO;
     if (before && !any_service(lockout))
@@ -100,12 +180,23 @@ static void add_user(struct rsc_lockout *lockout, const struct rsc_statement *st
     lockout->users[lockout->user_count++] = user;
 }
 
+/* By name or by number: users are numbered as they were added, from 0. */
+static bool targets_user(const struct rsc_lockout *lockout, const struct rsc_statement *statement,
+                         size_t i)
+{
+    char number[24];
+
+    (void)snprintf(number, sizeof number, "%zu", i);
+    return rsc_targets(lockout->script, statement, lockout->users[i].name) ||
+           rsc_names(lockout->script, statement, number);
+}
+
 static void remove_users(struct rsc_lockout *lockout, const struct rsc_statement *statement)
 {
     size_t kept = 0;
 
     for (size_t i = 0; i < lockout->user_count; i++)
-        if (!rsc_targets(lockout->script, statement, lockout->users[i].name))
+        if (!targets_user(lockout, statement, i))
             lockout->users[kept++] = lockout->users[i];
     lockout->user_count = kept;
 }
@@ -121,7 +212,7 @@ static void change_users(struct rsc_lockout *lockout, const struct rsc_statement
     for (size_t i = 0; i < lockout->user_count; i++) {
         struct rsc_user *user = &lockout->users[i];
 
-        if (!rsc_targets(lockout->script, statement, user->name))
+        if (!targets_user(lockout, statement, i))
             continue;
         if (disabled != RSC_UNKNOWN)
             user->disabled = disabled == RSC_YES;
@@ -148,64 +239,6 @@ static void take_user(struct rsc_lockout *lockout, const struct rsc_statement *s
         change_users(lockout, statement, rsc_answer_of(lockout->script, statement, "disabled"));
     if (before && !any_user(lockout))
         lockout->last_user = statement->words[0].off;
-}
-
-/* ---- /ip firewall filter ---- */
-
-/* Whether the rule has no property but those that say what is done, not to what. */
-static bool is_for_all(const struct rsc_statement *statement)
-{
-    static const char *const harmless[] = {"chain", "action", "comment", "disabled", "log",
-                                           "log-prefix", "place-before", "reject-with"};
-
-    for (size_t i = statement->arguments; i < statement->count; i++) {
-        bool known = false;
-
-        for (size_t k = 0; k < sizeof harmless / sizeof harmless[0]; k++)
-            known = known || rsc_word_has_key(statement, i, harmless[k]);
-        if (!known)
-            return false;
-    }
-    return true;
-}
-
-/* Whether new connections pass by it: one for answers alone lets nobody in. */
-static bool lets_in(const struct rsc_lockout *lockout, const struct rsc_statement *statement)
-{
-    char text[64];
-
-    if (rsc_value_text(lockout->script, statement, "connection-state", text, sizeof text) &&
-        strstr(text, "new") == NULL)
-        return false;
-    return !rsc_value_text(lockout->script, statement, "protocol", text, sizeof text) ||
-           strncmp(text, "icmp", 4) != 0;
-}
-
-static int take_filter(struct rsc_lockout *lockout, const struct rsc_statement *statement,
-                       struct rsc_remarks *remarks, struct chr_error *err)
-{
-    bool v6 = rsc_path_is(statement->path, "ipv6 firewall filter add");
-    char chain[32];
-    char action[32] = "accept";
-
-    if ((!v6 && !rsc_path_is(statement->path, "ip firewall filter add")) ||
-        rsc_answer_of(lockout->script, statement, "disabled") == RSC_YES ||
-        !rsc_value_text(lockout->script, statement, "chain", chain, sizeof chain) ||
-        strcmp(chain, "input") != 0)
-        return 0;
-    (void)rsc_value_text(lockout->script, statement, "action", action, sizeof action);
-    if (strcmp(action, "accept") == 0 || strcmp(action, "jump") == 0) {
-        if (lets_in(lockout, statement))
-            lockout->input_accepted[v6] = true;
-        return 0;
-    }
-    if ((strcmp(action, "drop") != 0 && strcmp(action, "reject") != 0 &&
-         strcmp(action, "tarpit") != 0) ||
-        !is_for_all(statement) || lockout->input_accepted[v6])
-        return 0;
-    return rsc_remark(remarks, CHR_LINT_WARNING, "input-dropped", statement->words[0].off, err,
-                      "this drops all %s to the router, and no rule before it lets anybody in",
-                      v6 ? "IPv6" : "IPv4");
 }
 
 /* ---- /interface ---- */
@@ -241,15 +274,17 @@ void rsc_lockout_begin(struct rsc_lockout *lockout, const struct rsc_script *scr
 int rsc_lockout_take(struct rsc_lockout *lockout, const struct rsc_statement *statement,
                      struct rsc_remarks *remarks, struct chr_error *err)
 {
+    if (statement->runs && take_executed(statement, remarks, err) < 0)
+        return -1;
     /* Without a word of its own in the path, the statement is in a menu, but no command of it. */
     if (!statement->runs || statement->arguments == 0)
         return 0;
     take_service(lockout, statement);
     take_user(lockout, statement);
-    if (take_filter(lockout, statement, remarks, err) < 0 ||
-        take_interface(lockout, statement, remarks, err) < 0)
+    rsc_firewall_take(lockout->rules, lockout->script, statement);
+    if (take_interface(lockout, statement, remarks, err) < 0)
         return -1;
-    return take_danger(statement, remarks, err);
+    return take_danger(statement->path, statement->words[0].off, remarks, err);
 }
 
 int rsc_lockout_end(const struct rsc_lockout *lockout, struct rsc_remarks *remarks,
@@ -257,11 +292,11 @@ int rsc_lockout_end(const struct rsc_lockout *lockout, struct rsc_remarks *remar
 {
     if (!any_service(lockout) &&
         rsc_remark(remarks, CHR_LINT_WARNING, "services-disabled", lockout->last_service, err,
-                   "with this, every service that one can log in to is off") < 0)
+                   "with this, every service that one can log in to is off or out of reach") < 0)
         return -1;
     if (!any_user(lockout) &&
         rsc_remark(remarks, CHR_LINT_WARNING, "users-removed", lockout->last_user, err,
                    "with this, no user is left who may change the configuration") < 0)
         return -1;
-    return 0;
+    return rsc_firewall_end(lockout->rules, remarks, err);
 }

@@ -167,8 +167,8 @@ static bool selection_targets(const struct rsc_script *script,
     }
 }
 
-bool rsc_targets(const struct rsc_script *script, const struct rsc_statement *statement,
-                 const char *name)
+bool rsc_names(const struct rsc_script *script, const struct rsc_statement *statement,
+               const char *name)
 {
     char text[VALUE_MAX];
 
@@ -176,10 +176,6 @@ bool rsc_targets(const struct rsc_script *script, const struct rsc_statement *st
         const struct rsc_word *word = &statement->words[i];
         struct rsc_span whole = {word->off, word->len};
 
-        if (word->has_key && !rsc_word_has_key(statement, i, "numbers"))
-            continue;
-        if (selection_targets(script, statement, &word->selection, name))
-            return true;
         if (!word->has_key && word->literal &&
             literal_text(script, statement->text, whole, text, sizeof text) &&
             list_has(text, ',', name))
@@ -187,4 +183,18 @@ bool rsc_targets(const struct rsc_script *script, const struct rsc_statement *st
     }
     return rsc_value_text(script, statement, "numbers", text, sizeof text) &&
            list_has(text, ',', name);
+}
+
+bool rsc_targets(const struct rsc_script *script, const struct rsc_statement *statement,
+                 const char *name)
+{
+    for (size_t i = statement->arguments; i < statement->count; i++) {
+        const struct rsc_word *word = &statement->words[i];
+
+        if (word->has_key && !rsc_word_has_key(statement, i, "numbers"))
+            continue;
+        if (selection_targets(script, statement, &word->selection, name))
+            return true;
+    }
+    return rsc_names(script, statement, name);
 }

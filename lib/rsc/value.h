@@ -27,6 +27,10 @@ bool rsc_value_text(const struct rsc_script *script, const struct rsc_statement 
 enum rsc_answer rsc_answer_of(const struct rsc_script *script,
                               const struct rsc_statement *statement, const char *key);
 
+/* Whether a word of the command, or numbers=, is NAME, or a list such as "ssh,www" with it. */
+bool rsc_names(const struct rsc_script *script, const struct rsc_statement *statement,
+               const char *name);
+
 /*
  * Whether the command is for NAME: "disable ssh,www", "numbers=ssh", "[find]",
  * "[find name=ssh]", "[find name!=ssh]", "[find name~"ssh|www"]".  What is not known
