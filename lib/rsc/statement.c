@@ -15,6 +15,7 @@ struct frame {
     size_t first;    /* index of its first word */
     char menu[RSC_PATH_MAX]; /* the current one; of what holds no statements: for brackets in it */
     struct rsc_selection selection; /* of the first [find] in it */
+    struct rsc_loop loop;
 };
 
 struct rsc_parser {
@@ -164,8 +165,7 @@ static struct rsc_selection selection_of(const struct rsc_parser *parser,
         return selection;
     selection.kind = RSC_SELECT_UNKNOWN;
     word = parser->text + words[i].off;
-    if (i + 1 != count || !words[i].literal || words[i].len < name + 2 ||
-        memcmp(word, "name", name) != 0)
+    if (i + 1 != count || words[i].len < name + 2 || memcmp(word, "name", name) != 0)
         return selection;
     sign = word[name] == '!' && word[name + 1] == '=' ? 2 : 1;
     selection.value.off = words[i].off + name + sign;
@@ -193,7 +193,7 @@ static int finish(struct rsc_parser *parser, struct chr_error *err)
     size_t count = parser->count - frame->first;
     struct rsc_statement statement = {
         .text = parser->text, .words = parser->words + frame->first, .count = count,
-        .at_root = frame->menu[0] == '\0', .runs = frame->runs};
+        .loop = frame->loop, .at_root = frame->menu[0] == '\0', .runs = frame->runs};
     bool verb;
     int result;
 
@@ -282,6 +282,26 @@ static bool command_is(const struct rsc_parser *parser, const struct frame *fram
     return span_is(parser->text, word->off + colon, word->len - colon, name);
 }
 
+/* ":foreach VARIABLE in=LIST", as far as it is read. */
+static struct rsc_loop loop_of(const struct rsc_parser *parser, const struct frame *outer)
+{
+    const struct rsc_word *words = parser->words + outer->first;
+    struct rsc_loop loop = {0};
+
+    for (size_t i = 1; i < parser->count - outer->first; i++) {
+        const struct rsc_word *word = &words[i];
+
+        if (i == 1 && !word->has_key) {
+            loop.variable = (struct rsc_span){word->off, word->len};
+        } else if (word->has_key && span_is(parser->text, word->off, word->key_len, "in")) {
+            loop.list.off = word->off + word->key_len + 1;
+            loop.list.len = word->len - word->key_len - 1;
+            loop.selection = word->selection;
+        }
+    }
+    return loop;
+}
+
 /* Whether the brace that opens in WORD holds commands, and when they run. */
 static void classify_braces(const struct rsc_parser *parser, const struct frame *outer,
                             const struct rsc_word *word, struct frame *inner)
@@ -300,6 +320,8 @@ static void classify_braces(const struct rsc_parser *parser, const struct frame 
         inner->commands = true;
         inner->runs = outer->runs && !command_is(parser, outer, "global") &&
                       !command_is(parser, outer, "local");
+        if (loop)
+            inner->loop = loop_of(parser, outer);
     } else if (key_is(parser, word, later, sizeof later / sizeof later[0])) {
         inner->commands = true;
         inner->runs = false;
@@ -319,7 +341,7 @@ static int open_frame(struct rsc_parser *parser, char kind, size_t off, struct c
             return -1;
         word = current_word(parser);
     }
-    *inner = (struct frame){.kind = kind, .runs = outer->runs};
+    *inner = (struct frame){.kind = kind, .runs = outer->runs, .loop = outer->loop};
     memcpy(inner->menu, outer->menu, RSC_PATH_MAX);
     if (outer->commands) {
         (void)find_path(parser, outer, parser->count - outer->first, inner->menu, &verb);

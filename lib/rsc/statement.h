@@ -44,12 +44,20 @@ struct rsc_word {
     struct rsc_selection selection;
 };
 
+/* The :foreach around a statement, the innermost: of what its variable is each in turn. */
+struct rsc_loop {
+    struct rsc_span variable; /* its name, without $; length 0: there is none */
+    struct rsc_span list;     /* {ssh;www}, ssh,www */
+    struct rsc_selection selection; /* in=[find ...] */
+};
+
 struct rsc_statement {
     const char *text; /* all of it; offsets count from here */
     const struct rsc_word *words;
     size_t count;          /* at least 1 */
     size_t arguments;      /* the first word behind the command */
     char path[RSC_PATH_MAX]; /* menu and command, separated by blanks: "ip address add" */
+    struct rsc_loop loop;
     bool at_root;    /* no menu is chosen where it stands */
     bool runs;       /* when the script does: not kept as a script or function for later */
 };

@@ -143,6 +143,39 @@ static bool pattern_matches(char *pattern, const char *name)
     return false;
 }
 
+/* Whether SPAN is $VARIABLE of the loop around the statement. */
+static bool is_loop_variable(const struct rsc_statement *statement, struct rsc_span span)
+{
+    const struct rsc_span *variable = &statement->loop.variable;
+
+    return variable->len > 0 && span.len == variable->len + 1 &&
+           statement->text[span.off] == '$' &&
+           memcmp(statement->text + span.off + 1, statement->text + variable->off,
+                  variable->len) == 0;
+}
+
+/* Whether NAME is in {ssh;"www"} or ssh,www; not known where there is a variable or expression. */
+static bool loop_list_has(const struct rsc_script *script, const struct rsc_statement *statement,
+                          const char *name)
+{
+    static const char between[] = "{};, \t\n\"";
+    const struct rsc_span *list = &statement->loop.list;
+    char text[VALUE_MAX];
+    char *rest = text;
+    char *one;
+
+    if (list->len >= sizeof text || rsc_has_reference(script, list->off, list->len))
+        return false;
+    memcpy(text, statement->text + list->off, list->len);
+    text[list->len] = '\0';
+    if (strpbrk(text, "$[(\\") != NULL)
+        return false;
+    while ((one = strsep(&rest, between)) != NULL)
+        if (strcmp(one, name) == 0)
+            return true;
+    return false;
+}
+
 static bool selection_targets(const struct rsc_script *script,
                               const struct rsc_statement *statement,
                               const struct rsc_selection *selection, const char *name)
@@ -165,6 +198,13 @@ static bool selection_targets(const struct rsc_script *script,
     default:
         return false;
     }
+}
+
+static bool is_looped(const struct rsc_script *script, const struct rsc_statement *statement,
+                      const char *name)
+{
+    return selection_targets(script, statement, &statement->loop.selection, name) ||
+           loop_list_has(script, statement, name);
 }
 
 bool rsc_names(const struct rsc_script *script, const struct rsc_statement *statement,
@@ -190,10 +230,16 @@ bool rsc_targets(const struct rsc_script *script, const struct rsc_statement *st
 {
     for (size_t i = statement->arguments; i < statement->count; i++) {
         const struct rsc_word *word = &statement->words[i];
+        size_t key = word->has_key ? word->key_len + 1 : 0;
+        struct rsc_span value = {word->off + key, word->len - key};
 
         if (word->has_key && !rsc_word_has_key(statement, i, "numbers"))
             continue;
-        if (selection_targets(script, statement, &word->selection, name))
+        if (selection_targets(script, statement, &word->selection, name) ||
+            ((is_loop_variable(statement, value) ||
+              (word->selection.kind == RSC_SELECT_EQUAL &&
+               is_loop_variable(statement, word->selection.value))) &&
+             is_looped(script, statement, name)))
             return true;
     }
     return rsc_names(script, statement, name);

@@ -240,6 +240,21 @@ static void test_services(void **state)
         {"/ip service disable [find port=22]", ""}, /* not known which */
         {"/ip service disable $all", ""},
         {"/ip service set ssh port=2222", ""},
+        {"/ip service\n:foreach s in={telnet;ssh;\"www\"; api;api-ssl;winbox} do={\n"
+         " set $s disabled=yes }", "W3:2 services-disabled"},
+        {":foreach s in={telnet;www;api;api-ssl;winbox} do={ /ip service set $s disabled=yes }", ""},
+        {":foreach s in=[/ip service find] do={ /ip service set $s disabled=yes }",
+         "W1:39 services-disabled"},
+        {":foreach s in=[/ip service find] do={ /ip service set numbers=$s disabled=yes }",
+         "W1:39 services-disabled"},
+        {":foreach s in=[/ip service find name!=ssh] do={ /ip service disable $s }", ""},
+        {":foreach s in=[/ip service find] do={ :if (true) do={ /ip service disable $s } }",
+         "W1:55 services-disabled"},
+        {":foreach s in=[/ip service find] do={ /ip service disable $other }", ""},
+        {":foreach s in=[/ip service find] do={ :put 1 }\n/ip service disable $s", ""},
+        {":foreach s in={telnet;ssh;www;api;api-ssl;winbox} do={\n"
+         " /ip service disable [find name=$s] }", "W2:2 services-disabled"},
+        {":foreach s in={$a;ssh} do={ /ip service disable $s }", ""},
         {"/ip service set [find] address=127.0.0.1/32", "W1:1 services-disabled"},
         {"/ip service set [find] address=\"127.0.0.0/8,::1/128\"", "W1:1 services-disabled"},
         {"/ip service set [find] address=192.0.2.0/24", ""},
