@@ -133,6 +133,20 @@ static int check(const struct rsc_script *script, struct chr_lint_report **lint,
                    (*lint)->errors, (*lint)->errors == 1 ? "" : "s");
 }
 
+/* A key that no reference can be would give nothing its value. */
+static int check_keys(const struct chr_template_options *templates, struct chr_error *err)
+{
+    for (size_t i = 0; i < templates->set_count; i++) {
+        const char *key = templates->sets[i].key;
+
+        if (strchr(key, ':') == NULL && rsc_reference_check(key, err) == 0)
+            continue;
+        (void)err_set(err, CHR_E_USAGE, "--set: %.100s can be no key", key);
+        return err_hint(err, "one begins with a letter or '_'; letters, digits, '-', '.' and '_' follow");
+    }
+    return 0;
+}
+
 int autorun_begin(const struct chr_inject_options *options, struct autorun *autorun,
                   struct chr_lint_report **lint, struct chr_error *err)
 {
@@ -143,7 +157,7 @@ int autorun_begin(const struct chr_inject_options *options, struct autorun *auto
     if (stdins > 1)
         return err_set(err, CHR_E_USAGE, "standard input can be read once only");
     autorun->options = options;
-    if (read_sources(autorun, err) < 0 || add_all(autorun, &autorun->draft, NULL, err) < 0)
+    if (check_keys(&options->templates, err) < 0 || read_sources(autorun, err) < 0 || add_all(autorun, &autorun->draft, NULL, err) < 0)
         return -1;
     return check(&autorun->draft, lint, err);
 }

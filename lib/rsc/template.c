@@ -74,7 +74,7 @@ static int end_own_quote(struct expander *expander)
 struct reference {
     size_t off; /* of {{ */
     size_t len; /* up to the end of }} */
-    char *text; /* without braces and blanks around it */
+    char *text; /* without braces and blanks around it; NULL: it is broken, and that is said */
 };
 
 static void reference_release(struct reference *reference)
@@ -101,6 +101,13 @@ static size_t skip_white(const char *text, size_t len, size_t at)
     return at;
 }
 
+/* Whether }} follows the reference, which ends at AT, on a later line. */
+static bool has_end(const char *text, size_t len, size_t at)
+{
+    at = skip_white(text, len, at);
+    return len - at >= 2 && memcmp(text + at, "}}", 2) == 0;
+}
+
 /*
  * Whether the LEN bytes at TEXT, behind "{{", are a reference but for tabs and ends of
  * lines.  A key alone is one in a string; in code {{ and a word are blocks, it may be.
@@ -117,13 +124,12 @@ static bool is_over_lines(const struct expander *expander, const char *text, siz
         return true;
     if (end == begin || !rsc_scan_in_string(&expander->scanner))
         return false;
-    end = skip_white(text, len, end);
-    return len - end >= 2 && memcmp(text + end, "}}", 2) == 0;
+    return has_end(text, len, end);
 }
 
 /*
  * The reference that begins at OFF, where "{{" is; reference->len is 0 when it is none.
- * The rest of a broken one is a fault.
+ * A broken one is a fault.
  */
 static int find_reference(struct expander *expander, size_t off, struct reference *reference)
 {
@@ -137,8 +143,11 @@ static int find_reference(struct expander *expander, size_t off, struct referenc
     while (begin < end && text[begin] == ' ')
         begin++;
     if (rest - end < 2 || text[end] != '}' || text[end + 1] != '}') {
-        if (looks_like_scheme(text + begin, end - begin))
+        if (looks_like_scheme(text + begin, end - begin)) {
+            /* Lint passes over it: its braces would be open. */
+            reference->len = has_end(text, rest, end) ? 0 : end + 2 + (end < rest && text[end] == '}');
             return fault(expander, off, "this reference does not end with }} on its line", "");
+        }
         if (is_over_lines(expander, text, rest))
             return fault(expander, off, "a reference stands on one line, with blanks alone in it",
                          "as {{ env://NAME }}");
@@ -184,7 +193,7 @@ static int value_of(struct expander *expander, const struct reference *reference
     const struct secret *resolved = NULL;
 
     if (expander->resolver == NULL) {
-        if (rsc_reference_check(reference->text, err) < 0 &&
+        if (reference->text != NULL && rsc_reference_check(reference->text, err) < 0 &&
             reference_fault(expander, reference) < 0)
             return -1;
         return secret_append_text(value, "x", err);
@@ -252,7 +261,7 @@ static int replace(struct expander *expander, const struct reference *reference)
 {
     CLEANUP(secret_release) struct secret value = {0};
     const char *hint;
-    const char *reason = why_not_here(expander, &hint);
+    const char *reason = reference->text != NULL ? why_not_here(expander, &hint) : NULL;
 
     if (reason != NULL && fault(expander, reference->off, reason, hint) < 0)
         return -1;

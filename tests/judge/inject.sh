@@ -243,6 +243,8 @@ refused "two names in two forms" 2 '--identity is given twice' old.img --default
 refused "two passwords" 2 '--admin-password-from is given twice' old.img --admin-password-from env://A \
     --admin-password-from env://B
 refused "a password from the arguments" 2 'no key of --set' old.img --admin-password-from pw --set pw=x
+refused "a key that no script can have" 2 '--set: 9x can be no key' old.img --set 9x=1 base.rsc
+refused "a reference for a key" 2 '--set: env://A can be no key' old.img --set env://A=1 base.rsc
 refused "no room: how many bytes" 1 '[0-9]+ (more )?bytes' old.img --file huge
 refused "no room: the way out" 1 'chrimg resize' old.img --file huge
 refused "nothing to inject" 2 'nothing to inject' old.img
