@@ -288,23 +288,31 @@ static int refuse_existing(const struct secret *text, struct chr_error *err)
 
 /* ---- putting ---- */
 
+/* The first error that lint found: where and of what kind, but nothing of the text. */
+static int refuse_faulty(const struct chr_lint_report *lint, struct chr_error *err)
+{
+    const struct chr_lint_finding *first = lint->findings;
+
+    while (first->severity != CHR_LINT_ERROR)
+        first++;
+    (void)err_set(err, CHR_E_REFUSED, "/" AUTORUN_PATH " has errors, the first in line %zu, column "
+                  "%zu (%s), so nothing is put behind it", first->line, first->column, first->id);
+    return err_hint(err, "look at it with chrimg cat; --replace puts the new commands instead");
+}
+
 /* What is open at the end of the old script would swallow the new one. */
 static int check_appendable(const struct secret *text, struct chr_error *err)
 {
     AUTO_SCRIPT struct rsc_script script = {0};
     struct chr_lint_report *lint = NULL;
-    size_t errors;
+    int result;
 
     if (rsc_script_add(&script, AUTORUN_PATH, text->data, text->len, RSC_HIDDEN, NULL, err) < 0 ||
         rsc_script_lint(&script, &lint, err) < 0)
         return -1;
-    errors = lint->errors;
+    result = lint->errors > 0 ? refuse_faulty(lint, err) : 0;
     chr_lint_free(lint);
-    if (errors == 0)
-        return 0;
-    (void)err_set(err, CHR_E_REFUSED, "/" AUTORUN_PATH " has errors (an open string, it may be), "
-                  "so nothing is put behind it");
-    return err_hint(err, "look at it with chrimg cat; --replace puts the new commands instead");
+    return result;
 }
 
 static int append(const struct pack *pack, const struct secret *old,

@@ -294,7 +294,7 @@ refused "another script is there" 1 'has commands already' \
     --allow-cmd touch=./touch-asked taken.img asks.rsc
 printf '/system identity set name="open' >half.scr
 "$CHRIMG" cp -f half.scr taken.img:/rw/autorun.scr >/dev/null
-refused "nothing can be put behind it" 1 'has errors' --append \
+refused "nothing can be put behind it" 1 'in line 1, column 27 \(unbalanced-quote\)' --append \
     --allow-cmd touch=./touch-asked taken.img asks.rsc
 check "no value was asked for in vain" test ! -e asked
 "$CHRIMG" rm taken.img:/rw/autorun.scr >/dev/null
