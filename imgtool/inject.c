@@ -113,6 +113,18 @@ static void keep_memory_private(void)
 #endif
 }
 
+/* A script may set the password in its own way, so only where there is none. */
+static void warn_open_admin(const struct inject_arguments *arguments)
+{
+    const struct chr_defaults *defaults = &arguments->defaults;
+
+    if (!defaults->hardened || defaults->admin_password_from != NULL ||
+        defaults->ssh_key_file_count > 0 || arguments->options.script_count > 0)
+        return;
+    ui_message("warning: --hardened leaves admin without a password");
+    ui_hint("--admin-password-from REF gives one, --ssh-key FILE a key");
+}
+
 /* Warnings that belong to no line of a script. */
 static void warn_unused(const struct chr_inject_report *report)
 {
@@ -134,6 +146,8 @@ static int inject(struct inject_arguments *arguments)
         ui_lint_messages(report.lint);
     if (!arguments->json)
         warn_unused(&report);
+    if (result == 0)
+        warn_open_admin(arguments);
     if (report.recovered)
         ui_message("%s: a change in place was interrupted; it was taken back first",
                    arguments->image);

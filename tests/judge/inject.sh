@@ -369,6 +369,13 @@ check "the same as --defaults" "$CHRIMG" inject pairs.img --defaults identity=gw
 check "is the same image" cmp first.img pairs.img
 check_exit "servers and gateways add up" 0 'servers="192.0.2.53,192.0.2.54"' "$CHRIMG" inject -n --replace old.img \
     --dns 192.0.2.53 --defaults dns=192.0.2.54 --gateway 192.0.2.1 --gateway 2001:db8::1
+check_exit "hardened, and open" 0 'warning: --hardened leaves admin without a password' \
+    "$CHRIMG" inject -n --replace --hardened old.img
+printf '/user set admin password=x\n' >plain.rsc
+for more in '--ssh-key key.pub' '--admin-password-from env://ROUTER_PASSWORD' plain.rsc; do
+    # shellcheck disable=SC2086 # words
+    check_equal "not with $more" "$("$CHRIMG" inject -n --replace --hardened old.img $more 2>&1 | grep -c 'leaves admin')" 0
+done
 check_exit "the identity is in it" 0 'name="gw"' "$CHRIMG" cat first.img:/rw/autorun.scr
 "$CHRIMG" cat first.img:/rw/autorun.scr >first.rsc
 check "lint finds no error in it" "$CHRIMG" lint first.rsc
