@@ -192,8 +192,9 @@ static int finish(struct rsc_parser *parser, struct chr_error *err)
     struct frame *frame = &parser->frames[parser->depth];
     size_t count = parser->count - frame->first;
     struct rsc_statement statement = {
-        .text = parser->text, .words = parser->words + frame->first, .count = count,
-        .loop = frame->loop, .at_root = frame->menu[0] == '\0', .runs = frame->runs};
+        .text = parser->text, .count = count, .loop = frame->loop,
+        .words = count > 0 ? parser->words + frame->first : NULL,
+        .at_root = frame->menu[0] == '\0', .runs = frame->runs};
     bool verb;
     int result;
 
