@@ -155,12 +155,14 @@ int fat_edit_stat(struct fat_edit *edit, const char *path, struct edit_entry *ou
     return 0;
 }
 
-int fat_edit_room(struct fat_edit *edit, uint64_t *bytes, struct chr_error *err)
+int fat_edit_room(struct fat_edit *edit, uint64_t *bytes, uint32_t *cluster_size,
+                  struct chr_error *err)
 {
     const struct fat_info *info = &edit->table.volume.info;
 
     (void)err;
     *bytes = (uint64_t)info->free_clusters * info->cluster_size;
+    *cluster_size = info->cluster_size;
     return 0;
 }
 

@@ -225,8 +225,9 @@ int chr_copy_in(const char *source, const struct chr_place *place,
                 struct chr_error *err)
 {
     CLEANUP(change_release) struct change change = {0};
+    AUTO_SHORTAGE struct shortage shortage = {0};
     struct pack pack = {.recursive = options->recursive, .replace = options->force,
-                        .done = count_packed, .context = report};
+                        .shortage = &shortage, .done = count_packed, .context = report};
 
     *report = (struct chr_copy_report){0};
     if (begin_change(place, options, &change, err) < 0)
@@ -234,7 +235,8 @@ int chr_copy_in(const char *source, const struct chr_place *place,
     pack.session = &change.session;
     pack.side = change.side;
     if ((strcmp(source, "-") == 0 ? pack_stdin(&pack, place, err)
-                                  : pack_named(&pack, &change, source, place, err)) < 0) {
+                                  : pack_named(&pack, &change, source, place, err)) < 0 ||
+        shortage_check(&shortage, &change.session, change.side, err) < 0) {
         (void)err_context(err, "%s", place->image);
         return err->code == CHR_E_EXISTS ? err_hint(err, "use --force to replace files") : -1;
     }

@@ -25,12 +25,14 @@ struct injection {
     struct session session;
     struct autorun autorun;
     bool on_boot; /* what is being put now */
+    struct shortage shortage; /* of the partition that it is put on */
     struct chr_error *err;
 };
 
 static void injection_release(struct injection *in)
 {
     autorun_release(&in->autorun);
+    shortage_release(&in->shortage);
     session_release(&in->session);
     chr_image_close(in->image);
 }
@@ -127,7 +129,7 @@ static int put_all(struct injection *in, struct pack *pack, const struct chr_put
 static struct pack packing(struct injection *in)
 {
     return (struct pack){.session = &in->session, .recursive = true, .done = add_item,
-                         .context = in,
+                         .context = in, .shortage = &in->shortage,
                          .replace = in->options->existing == CHR_EXISTING_REPLACE};
 }
 
@@ -144,7 +146,9 @@ static int put_on_root(struct injection *in)
         put_all(in, &pack, &in->options->files, FILE_STORE) < 0)
         return -1;
     pack.mode = in->options->mode;
-    return put_all(in, &pack, &in->options->root, "");
+    return put_all(in, &pack, &in->options->root, "") < 0
+               ? -1
+               : shortage_check(&in->shortage, &in->session, pack.side, in->err);
 }
 
 static int put_on_boot(struct injection *in)
@@ -154,10 +158,11 @@ static int put_on_boot(struct injection *in)
     if (in->options->boot.count == 0)
         return 0;
     in->on_boot = true;
-    return session_side(&in->session, SESSION_BOOT, &pack.side, in->err) < 0 ||
-                   session_spill(&in->session, in->err) < 0
-               ? -1
-               : put_all(in, &pack, &in->options->boot, "");
+    if (session_side(&in->session, SESSION_BOOT, &pack.side, in->err) < 0 ||
+        session_spill(&in->session, in->err) < 0 ||
+        put_all(in, &pack, &in->options->boot, "") < 0)
+        return -1;
+    return shortage_check(&in->shortage, &in->session, pack.side, in->err);
 }
 
 static int by_path(const void *a, const void *b)

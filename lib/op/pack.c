@@ -53,6 +53,12 @@ static int read_host(void *context, uint64_t off, void *buf, size_t len, struct 
     return 0;
 }
 
+static int count_only(const struct pack *pack, const char *path, bool is_folder, uint64_t size,
+                      struct chr_error *err)
+{
+    return shortage_add(pack->shortage, pack->session, pack->side, path, is_folder, size, err);
+}
+
 static int make_folder(const struct pack *pack, const char *path, bool is_above,
                        struct chr_error *err)
 {
@@ -61,8 +67,11 @@ static int make_folder(const struct pack *pack, const char *path, bool is_above,
 
     if (side_stat(pack->session, pack->side, path, &entry, err) == 0 && entry.kind == FILE_FOLDER)
         return 0;
-    if (side_make_folder(pack->session, pack->side, path, err) < 0 ||
-        side_stat(pack->session, pack->side, path, &entry, err) < 0)
+    if (pack->shortage->first != NULL)
+        return count_only(pack, path, true, 0, err);
+    if (side_make_folder(pack->session, pack->side, path, err) < 0)
+        return err->code == CHR_E_SPACE ? count_only(pack, path, true, 0, err) : -1;
+    if (side_stat(pack->session, pack->side, path, &entry, err) < 0)
         return -1;
     packed.mode = entry.attributes.mode;
     return pack->done(pack->context, &packed, err);
@@ -116,14 +125,17 @@ static int put(const struct pack *pack, const struct edit_source *source, const 
 
     /* First the folder, whose attributes the file may take. */
     if (make_folders_above(pack, path, err) < 0 ||
-        check_place(pack, path, &packed.replaced, err) < 0 ||
-        side_attributes(pack->session, pack->side, path, FILE_REGULAR, &attributes, err) < 0)
+        check_place(pack, path, &packed.replaced, err) < 0)
+        return -1;
+    if (pack->shortage->first != NULL)
+        return count_only(pack, path, false, source->size, err);
+    if (side_attributes(pack->session, pack->side, path, FILE_REGULAR, &attributes, err) < 0)
         return -1;
     if (pack->mode != NULL)
         attributes.mode = *pack->mode;
     packed.mode = attributes.mode;
     if (side_put(pack->session, pack->side, path, source, &attributes, err) < 0)
-        return -1;
+        return err->code == CHR_E_SPACE ? count_only(pack, path, false, source->size, err) : -1;
     return pack->done(pack->context, &packed, err);
 }
 

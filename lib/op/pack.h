@@ -2,7 +2,7 @@
 #ifndef CHRIMG_OP_PACK_H
 #define CHRIMG_OP_PACK_H
 
-#include "op/session.h"
+#include "op/shortage.h"
 
 /* One thing that was put. */
 struct packed {
@@ -20,6 +20,7 @@ struct pack {
     bool recursive;       /* folders, too; else CHR_E_USAGE */
     bool replace;         /* files that are there; else CHR_E_EXISTS, which it would mend */
     const uint32_t *mode; /* of files; NULL: side_attributes() */
+    struct shortage *shortage; /* gets what there is no room for, which is no failure here */
     /* Called for each file and each new folder; may fail. */
     int (*done)(void *context, const struct packed *packed, struct chr_error *err);
     void *context;

@@ -226,6 +226,22 @@ refused "an error of the script, by its place" 1 '^(chrimg: )?bad.rsc:1' old.img
 refused "a reference that is missing, by its place" 1 'missing.rsc:2: .*missing' old.img missing.rsc
 refused "no room: how many bytes" 1 '[0-9]+ (more )?bytes' old.img --file huge
 refused "no room: the way out" 1 'chrimg resize' old.img --file huge
+refused "no room for several: what all of them lack" 1 'no room for /rw/disk/huge and 3 more: ' \
+    old.img --file huge --put huge:/x40 --put huge:/deep/x41
+refused "no room: the whole command" 1 'hint: chrimg resize old.img \+[0-9]+M makes room for all' \
+    old.img --file huge --put huge:/x40 --put huge:/x41
+mkdir crowd
+(cd crowd && seq 7000 | xargs touch)
+for what in "--file huge --put huge:/x40 --put huge:/x41" "--file crowd" "--file crowd --put huge:/deep/x"; do
+    cp --sparse=always old.img "grown 1.img"
+    # shellcheck disable=SC2086 # words
+    command=$("$CHRIMG" inject "grown 1.img" $what 2>&1 | sed -n 's/^hint: \(.*\) makes room.*/\1/p')
+    check "$what: the command of the hint" sh -c "PATH=$BUILD:\$PATH; $command"
+    # shellcheck disable=SC2086
+    check "$what: suffices" "$CHRIMG" inject "grown 1.img" $what
+    check "$what: check" "$CHRIMG" check "grown 1.img"
+done
+rm -rf "grown 1.img" crowd
 refused "nothing to inject" 2 'nothing to inject' old.img
 refused "no image" 2 'name the image'
 refused "a path that leads out" 2 '\.\.' old.img --put site.rsc:/a/../b
