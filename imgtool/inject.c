@@ -26,10 +26,12 @@ static int print_json(const struct inject_arguments *arguments,
 
         (void)snprintf(mode, sizeof mode, "%04o", item->mode);
         (void)json_array_append_new(
-            written, json_pack("{s:s, s:o, s:s, s:I, s:s, s:b}", "partition",
+            written, json_pack("{s:s, s:o, s:s, s:o, s:s, s:b}", "partition",
                                item->on_boot ? "boot" : "root", "path", json_text(item->path),
                                "kind", item->is_folder ? "folder" : "file", "size",
-                               (json_int_t)item->size, "mode", mode, "replaced", item->replaced));
+                               item->holds_values ? json_null()
+                                                  : json_integer((json_int_t)item->size),
+                               "mode", mode, "replaced", item->replaced));
     }
     for (size_t i = 0; i < report->unused_set_count; i++)
         (void)json_array_append_new(unused, json_text(report->unused_sets[i]));
@@ -70,8 +72,8 @@ static void print_text(const struct inject_arguments *arguments,
 
         ui_out("%s %s", dry ? "would write" : "wrote", item->on_boot ? "boot:/" : "");
         ui_name(item->path);
-        if (item->is_folder)
-            ui_out("/\n");
+        if (item->is_folder || item->holds_values)
+            ui_out("%s\n", item->is_folder ? "/" : "");
         else
             ui_out(", %llu byte%s\n", (unsigned long long)item->size, item->size == 1 ? "" : "s");
     }

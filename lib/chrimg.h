@@ -657,6 +657,7 @@ struct chr_injected {
     bool on_boot;
     bool is_folder;
     bool replaced;
+    bool holds_values; /* SIZE is 0, as it would tell their length */
     char *path;
     uint64_t size;
     uint32_t mode;

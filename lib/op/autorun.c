@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "rsc/value.h"
 
 /* What a refusal shows of a script that is there. */
 #define SHOWN_LINES 3
@@ -255,11 +256,10 @@ static int refuse_existing(const struct secret *text, struct chr_error *err)
         shown++;
     }
     if (shown == 0)
-        (void)err_set(err, CHR_E_EXISTS, "/" AUTORUN_PATH " has comments already, %zu bytes",
-                      text->len);
+        (void)err_set(err, CHR_E_EXISTS, "/" AUTORUN_PATH " has comments already");
     else
-        (void)err_set(err, CHR_E_EXISTS, "/" AUTORUN_PATH " has commands already, %zu bytes, "
-                      "which begin:%s", text->len, lines);
+        (void)err_set(err, CHR_E_EXISTS, "/" AUTORUN_PATH " has commands already, which begin:%s",
+                      lines);
     return err_hint(err, "--append puts the new ones behind them, --replace instead of them");
 }
 
@@ -343,13 +343,16 @@ int autorun_put(const struct pack *pack, const struct autorun *autorun, struct c
     bool there;
 
     replace.replace = true;
+    replace.holds_values = rsc_is_hidden(script, 0, script->text.len);
     if (read_existing(pack, &old, &there, err) < 0)
         return -1;
     if (old.len == script->text.len && memcmp(old.data, script->text.data, old.len) == 0)
         return 0;
     if (!is_blank(&old) && existing == CHR_EXISTING_REFUSE)
         return refuse_existing(&old, err);
-    if (!is_blank(&old) && existing == CHR_EXISTING_APPEND)
+    if (!is_blank(&old) && existing == CHR_EXISTING_APPEND) {
+        replace.holds_values = true; /* the old ones may, as nobody knows */
         return append(&replace, &old, script, err);
+    }
     return pack_bytes(&replace, script->text.data, script->text.len, AUTORUN_PATH, err);
 }

@@ -60,7 +60,9 @@ static int add_item(void *context, const struct packed *packed, struct chr_error
         return -1;
     item = &report->items[report->count];
     *item = (struct chr_injected){.on_boot = in->on_boot, .is_folder = packed->is_folder,
-                                  .replaced = packed->replaced, .size = packed->size,
+                                  .replaced = packed->replaced,
+                                  .holds_values = packed->holds_values,
+                                  .size = packed->holds_values ? 0 : packed->size,
                                   .mode = packed->mode, .path = mem_strdup(packed->path, err)};
     if (item->path == NULL)
         return -1;

@@ -120,7 +120,8 @@ static int check_place(const struct pack *pack, const char *path, bool *there,
 static int put(const struct pack *pack, const struct edit_source *source, const char *path,
                struct chr_error *err)
 {
-    struct packed packed = {.path = path, .size = source->size};
+    struct packed packed = {.path = path, .size = source->size,
+                            .holds_values = pack->holds_values};
     struct edit_attributes attributes;
 
     /* First the folder, whose attributes the file may take. */
