@@ -104,6 +104,7 @@ static int check_place(const struct pack *pack, const char *path, bool *there,
                        struct chr_error *err)
 {
     struct edit_entry entry;
+    bool twice;
 
     *there = side_stat(pack->session, pack->side, path, &entry, err) == 0;
     if (!*there)
@@ -113,6 +114,11 @@ static int check_place(const struct pack *pack, const char *path, bool *there,
                        entry.kind == FILE_FOLDER ? "a folder" : "a link or a device");
     if (pack->replace)
         return 0;
+    if (side_has_put(pack->side, path, &twice, err) < 0)
+        return -1;
+    if (twice)
+        return err_set(err, CHR_E_USAGE, "%s/%s is given twice", pack->side->is_boot ? "boot:" : "",
+                       path);
     return err_set(err, CHR_E_EXISTS, "/%s is there already, %" PRIu64 " byte%s", path, entry.size,
                    entry.size == 1 ? "" : "s");
 }

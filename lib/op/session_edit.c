@@ -56,6 +56,16 @@ static int touch(struct side *side, const char *path, struct chr_error *err)
     return own_path(side, path, own, err) < 0 ? -1 : touched_add(&side->touched, own, err);
 }
 
+int side_has_put(const struct side *side, const char *path, bool *yes, struct chr_error *err)
+{
+    char own[FILE_PATH_MAX];
+
+    if (own_path(side, path, own, err) < 0)
+        return -1;
+    *yes = touched_has(&side->touched, own);
+    return 0;
+}
+
 /* ---- attributes ---- */
 
 static size_t folder_length(const char *path)

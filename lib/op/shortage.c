@@ -69,19 +69,10 @@ static int add_need(struct shortage *shortage, struct session *session, struct s
     return 0;
 }
 
-/* What is put comes folder by folder, so it is one of the last. */
-static bool is_counted(const struct shortage *shortage, const char *folder)
-{
-    for (size_t i = shortage->folders.count; i > 0; i--)
-        if (strcmp(shortage->folders.paths[i - 1], folder) == 0)
-            return true;
-    return false;
-}
-
 int shortage_add(struct shortage *shortage, struct session *session, struct side *side,
                  const char *path, bool is_folder, uint64_t size, struct chr_error *err)
 {
-    if (is_folder && is_counted(shortage, path))
+    if (is_folder && touched_has(&shortage->folders, path))
         return 0;
     if (is_folder && touched_add(&shortage->folders, path, err) < 0)
         return -1;

@@ -311,7 +311,11 @@ refused "--append and --replace" 2 'exclude' --append --replace old.img site.rsc
 refused "--mode without --put" 2 '--mode' --mode 600 old.img site.rsc
 refused "an image in a zip" 1 'zip' zipped.img.zip site.rsc
 refused "a snapshot" 1 'snapshot' snap.qcow2@s site.rsc
-refused "one path twice" 1 'there already' old.img --put site.rsc:/a --put base.rsc:/a
+refused "one path twice" 2 '/a is given twice' old.img --put site.rsc:/a --put base.rsc:/a
+refused "one path on the boot partition twice" 2 'boot:/a is given twice' \
+    old.img --boot site.rsc:/a --boot base.rsc:/a
+refused "a file in the script's place" 2 '/rw/autorun.scr is given twice' \
+    old.img --put site.rsc:/rw/autorun.scr site.rsc
 refused "one path twice with --replace" 2 'given twice' old.img --replace --put site.rsc:/a --put base.rsc:/a
 ln old.img hard.img
 refused "an image with hard links" 1 'hard links' hard.img site.rsc
