@@ -110,6 +110,18 @@ check_exit "nor on the boot partition" 2 'begins with a slash' "$CHRIMG" ls a.im
 check_exit "nor as a target" 2 'begins with a slash' "$CHRIMG" cp a.img:/rw/autorun.scr a.img:rw
 mkdir holds
 check "a colon behind a folder's name is a file's" "$CHRIMG" cp a.img:/rw/autorun.scr holds:copy
+mkdir d:
+for target in d:/out ./d:/out1 "$PWD/d:/out2" d:; do
+    check "a folder whose name ends in a colon: ${target#"$PWD"}" "$CHRIMG" cp a.img:/rw/autorun.scr "$target"
+done
+check_equal "it has them" "$(ls d:)" $'autorun.scr\nout\nout1\nout2'
+check "also to copy from" "$CHRIMG" cp -n d:/out a.img:/rw/new
+check_exit "a folder is no image" 2 'holds is a folder, not a disk image' "$CHRIMG" ls holds:/rw
+check_exit "what was taken for an image" 2 'backup:/x in the image backup; one side' \
+    "$CHRIMG" cp a.img:/rw/autorun.scr backup:/x
+check_exit "and what for a file of the host" 2 'nothing and else are both on the host' \
+    "$CHRIMG" cp nothing else
+rm -rf d:
 check "an image with a colon" "$CHRIMG" ls odd:name.img:/rw
 check "an image with an @" "$CHRIMG" ls odd@name.img:/rw
 check "a folder with a colon" "$CHRIMG" ls c:/x.img:/rw
