@@ -92,8 +92,8 @@ static char *path_for(const struct chr_put *put, const char *folder, struct chr_
     return path;
 }
 
-/* Without slashes at either end or in pairs, and without "." and "..". */
-static int tidy_path(char *path, struct chr_error *err)
+/* Without slashes at either end or in pairs, and without "." and ".."; it was GIVEN as that. */
+static int tidy_path(const char *given, char *path, struct chr_error *err)
 {
     size_t length = 0;
 
@@ -101,7 +101,7 @@ static int tidy_path(char *path, struct chr_error *err)
         size_t size = strcspn(part, "/");
 
         if ((size == 1 && part[0] == '.') || (size == 2 && strncmp(part, "..", 2) == 0))
-            return err_set(err, CHR_E_USAGE, "%s: a path in an image has no . and no ..", path);
+            return err_set(err, CHR_E_USAGE, "%s: a path in an image has no . and no ..", given);
         if (size > 0 && length > 0)
             path[length++] = '/';
         memmove(path + length, part, size);
@@ -117,11 +117,13 @@ static int put_all(struct injection *in, struct pack *pack, const struct chr_put
                    const char *folder)
 {
     for (size_t i = 0; i < puts->count; i++) {
-        AUTO_FREE char *path = path_for(&puts->items[i], folder, in->err);
+        const struct chr_put *item = &puts->items[i];
+        AUTO_FREE char *path = path_for(item, folder, in->err);
 
-        if (path == NULL || tidy_path(path, in->err) < 0)
+        if (path == NULL ||
+            tidy_path(item->path != NULL ? item->path : item->source, path, in->err) < 0)
             return -1;
-        if (pack_source(pack, puts->items[i].source, path, in->err) == 0)
+        if (pack_source(pack, item->source, path, in->err) == 0)
             continue;
         return in->err->code == CHR_E_EXISTS ? err_hint(in->err, "--replace replaces files") : -1;
     }

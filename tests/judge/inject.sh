@@ -244,7 +244,9 @@ done
 rm -rf "grown 1.img" crowd
 refused "nothing to inject" 2 'nothing to inject' old.img
 refused "no image" 2 'name the image'
-refused "a path that leads out" 2 '\.\.' old.img --put site.rsc:/a/../b
+refused "a path that leads out, as it was given" 2 ' /a/\.\./b: a path' old.img --put site.rsc:/a/../b
+refused "for the router's files" 2 ' \.\./b: a path' old.img --file site.rsc:../b
+refused "nor is it a name" 2 ' \.\.: a path' old.img --file ..
 refused "no such script" 1 'no-such.rsc' old.img no-such.rsc
 refused "the loader that BIOS finds by its sectors" 1 'BIOS' \
     --replace old.img --boot site.rsc:/EFI/BOOT/BOOTX64.EFI
