@@ -284,6 +284,16 @@ static int check_appendable(const struct secret *text, struct chr_error *err)
     return err_hint(err, "look at it with chrimg cat; --replace puts the new commands instead");
 }
 
+/* Whether the last lines of TEXT are SCRIPT. */
+static bool ends_with(const struct secret *text, const struct secret *script)
+{
+    size_t before = text->len - script->len;
+
+    return text->len >= script->len &&
+           memcmp(text->data + before, script->data, script->len) == 0 &&
+           (before == 0 || text->data[before - 1] == '\n');
+}
+
 static int append(const struct pack *pack, const struct secret *old,
                   const struct rsc_script *script, struct chr_error *err)
 {
@@ -352,6 +362,8 @@ int autorun_put(const struct pack *pack, const struct autorun *autorun, struct c
         return refuse_existing(&old, err);
     if (!is_blank(&old) && existing == CHR_EXISTING_APPEND) {
         replace.holds_values = true; /* the old ones may, as nobody knows */
+        if (ends_with(&old, &script->text)) /* it was appended before */
+            return 0;
         return append(&replace, &old, script, err);
     }
     return pack_bytes(&replace, script->text.data, script->text.len, AUTORUN_PATH, err);

@@ -197,6 +197,12 @@ check_equal "nothing was written" "$(sha256 full.img)" "$before"
 check "--append" inject --append full.img base.rsc site.rsc
 check_equal "both are there, the old ones first" "$("$CHRIMG" cat full.img:/rw/autorun.scr)" \
     "$(cat mine.scr wanted.scr)"
+now=$(sha256 full.img)
+check_exit "--append once more is no change" 0 'as it should be already' \
+    inject --append full.img base.rsc site.rsc
+check_equal "not a byte" "$(sha256 full.img)" "$now"
+check_exit "with another value it is one" 0 'wrote' \
+    "$CHRIMG" inject --append --set name=r2 full.img base.rsc site.rsc
 check "--replace" inject --replace full.img base.rsc site.rsc
 check_equal "the new ones alone" "$("$CHRIMG" cat full.img:/rw/autorun.scr)" "$(cat wanted.scr)"
 printf '/user set admin comment="open\n' >open.scr
