@@ -221,6 +221,20 @@ check "none of them is there" sh -c '! ls out.rw/link out.rw/pipe 2>/dev/null'
 check_exit "a link alone is refused" 1 'link' "$CHRIMG" cp a.img:/rw/link x
 check_exit "nothing is put through a link" 1 'link|folder' "$CHRIMG" cp plain a.img:/rw/link/x
 
+# A file whose block is outside: the folder that it is in is named, however deep.
+for file in rw/autorun.scr var/pdb/system/image SHOW_LICENSE; do
+    "$MKCHR" 7.19 bad.img
+    "$CHRIMG" cp -f plain "bad.img:/$file" >/dev/null
+    debugfs -w -R "sif /$file block[0] 99999999" \
+        "bad.img?offset=$(($(partition_start bad.img 2) * 512))" 2>/dev/null
+    folder=$(dirname "/$file")
+    check_exit "damage of $file is said to be there" 3 ": folder $folder: ${file##*/}: block" \
+        "$CHRIMG" cat "bad.img:/$file"
+    check_exit "also from above" 3 ": folder $folder: ${file##*/}: block" "$CHRIMG" ls -R bad.img:/
+done
+check_exit "and on the way down" 3 ': folder /: SHOW_LICENSE: block' "$CHRIMG" ls bad.img:/var/pdb
+rm bad.img
+
 # ---- copying in, removing ----
 
 "$MKCHR" 7.19 a.img
