@@ -19,6 +19,7 @@ static int print_json(const struct inject_arguments *arguments,
 {
     json_t *written = json_array();
     json_t *unused = json_array();
+    json_t *verbatim = json_array();
 
     for (size_t i = 0; i < report->count; i++) {
         const struct chr_injected *item = &report->items[i];
@@ -35,13 +36,15 @@ static int print_json(const struct inject_arguments *arguments,
     }
     for (size_t i = 0; i < report->unused_set_count; i++)
         (void)json_array_append_new(unused, json_text(report->unused_sets[i]));
+    for (size_t i = 0; i < report->verbatim_count; i++)
+        (void)json_array_append_new(verbatim, json_text(report->verbatim[i]));
     return json_print(json_pack(
-        "{s:i, s:o, s:b, s:I, s:o, s:o, s:o, s:o, s:o}", "schema", 1, "image",
+        "{s:i, s:o, s:b, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", 1, "image",
         json_text(arguments->image), "dry_run", arguments->options.dry_run, "changed_bytes",
         (json_int_t)report->changed_bytes, "written", written, "journal",
         json_journal(&report->journal), "lint",
         report->lint != NULL ? json_lint(report->lint) : json_array(), "unused_sets", unused,
-        "script", report->script != NULL ? json_text(report->script) : json_null()));
+        "verbatim", verbatim, "script", report->script != NULL ? json_text(report->script) : json_null()));
 }
 
 /* The script may be longer than what ui_out() formats at once. */
@@ -116,11 +119,14 @@ static void keep_memory_private(void)
 }
 
 /* Warnings that belong to no line of a script. */
-static void warn_unused(const struct chr_inject_report *report)
+static void warn(const struct chr_inject_report *report)
 {
     for (size_t i = 0; i < report->unused_set_count; i++)
         ui_message("warning: --set %s is not used: no script has {{ %s }}", report->unused_sets[i],
                    report->unused_sets[i]);
+    for (size_t i = 0; i < report->verbatim_count; i++)
+        ui_message("warning: references in %s stay as they are: values get into the scripts that "
+                   "are named behind the image, and into no other file", report->verbatim[i]);
 }
 
 static int inject(struct inject_arguments *arguments)
@@ -135,7 +141,7 @@ static int inject(struct inject_arguments *arguments)
     if (report.lint != NULL && !arguments->json)
         ui_lint_messages(report.lint);
     if (!arguments->json)
-        warn_unused(&report);
+        warn(&report);
     if (report.recovered)
         ui_message("%s: a change in place was interrupted; it was taken back first",
                    arguments->image);

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "op/autorun.h"
@@ -45,10 +46,48 @@ void chr_inject_release(struct chr_inject_report *report)
         free(report->items[i].path);
     free(report->items);
     free(report->unused_sets);
+    for (size_t i = 0; i < report->verbatim_count; i++)
+        free(report->verbatim[i]);
+    free(report->verbatim);
     *report = (struct chr_inject_report){0};
 }
 
 /* ---- putting ---- */
+
+/* Whether NAME, a file of the host, is a script with references; what is not read is none. */
+static bool has_references(const char *name)
+{
+    AUTO_SCRIPT struct rsc_script script = {0};
+    AUTO_SECRET struct secret text = {0};
+    const char *dot = strrchr(name, '.');
+    struct chr_error ignored;
+    unsigned flags;
+
+    if (dot == NULL || strcasecmp(dot, ".rsc") != 0 ||
+        rsc_read_source(name, &text, &flags, &ignored) < 0 || text.len == 0 ||
+        rsc_script_add(&script, name, text.data, text.len, flags, NULL, &ignored) < 0)
+        return false;
+    for (size_t i = 0; i < script.edits.count; i++)
+        if (script.edits.items[i].hidden)
+            return true;
+    return false;
+}
+
+/* A script for /import that was meant to be one of ours. */
+static int note_verbatim(struct chr_inject_report *report, const struct packed *packed,
+                         struct chr_error *err)
+{
+    if (packed->source == NULL || !has_references(packed->source))
+        return 0;
+    if (mem_grow(&report->verbatim, &report->verbatim_capacity, report->verbatim_count,
+                 sizeof *report->verbatim, err) < 0)
+        return -1;
+    report->verbatim[report->verbatim_count] = mem_strdup(packed->source, err);
+    if (report->verbatim[report->verbatim_count] == NULL)
+        return -1;
+    report->verbatim_count++;
+    return 0;
+}
 
 static int add_item(void *context, const struct packed *packed, struct chr_error *err)
 {
@@ -67,7 +106,7 @@ static int add_item(void *context, const struct packed *packed, struct chr_error
     if (item->path == NULL)
         return -1;
     report->count++;
-    return 0;
+    return note_verbatim(report, packed, err);
 }
 
 /* The name that a file of the host has in the image, where none was given. */

@@ -123,10 +123,11 @@ static int check_place(const struct pack *pack, const char *path, bool *there,
                    entry.size == 1 ? "" : "s");
 }
 
-static int put(const struct pack *pack, const struct edit_source *source, const char *path,
-               struct chr_error *err)
+/* NAME is that of the host's file, or NULL. */
+static int put(const struct pack *pack, const struct edit_source *source, const char *name,
+               const char *path, struct chr_error *err)
 {
-    struct packed packed = {.path = path, .size = source->size,
+    struct packed packed = {.path = path, .source = name, .size = source->size,
                             .holds_values = pack->holds_values};
     struct edit_attributes attributes;
 
@@ -152,7 +153,7 @@ int pack_bytes(const struct pack *pack, const void *bytes, size_t len, const cha
     struct memory memory = {bytes};
     const struct edit_source source = {.size = len, .read = read_memory, .context = &memory};
 
-    return put(pack, &source, path, err);
+    return put(pack, &source, NULL, path, err);
 }
 
 /* ---- folders ---- */
@@ -230,7 +231,7 @@ static int pack_opened(const struct pack *pack, int fd, const char *name, const 
     if (!S_ISREG(st.st_mode))
         return err_set(err, CHR_E_REFUSED, "%s is neither a file nor a folder", name);
     source.size = (uint64_t)st.st_size;
-    return put(pack, &source, path, err);
+    return put(pack, &source, name, path, err);
 }
 
 int pack_source(const struct pack *pack, const char *source, const char *path,

@@ -7,6 +7,7 @@
 /* One thing that was put. */
 struct packed {
     const char *path;
+    const char *source; /* file of the host, or NULL */
     bool is_folder;
     bool is_above; /* a folder that was missing above what was asked for */
     bool replaced;

@@ -358,6 +358,14 @@ check_equal "folders that are made are said" \
     $'would write deep/\nwould write deep/down/\nwould write deep/down/x'
 check_equal "in JSON" "$(inject -n --json old.img --put site.rsc:/deep/down/x |
     jq -c '[.written[] | [.path, .kind]]')" '[["deep","folder"],["deep/down","folder"],["deep/down/x","file"]]'
+mkdir import
+cp base.rsc import/
+for where in --file:base.rsc --put:base.rsc:/base.rsc --file:import; do
+    check_exit "${where#--}: references stay as they are" 0 'warning: references in (import/)?base.rsc stay as' \
+        "$CHRIMG" inject -n old.img "${where%%:*}" "${where#*:}"
+done
+check_equal "in JSON" "$("$CHRIMG" inject -n --json old.img --file base.rsc --file site.rsc | jq -c .verbatim)" \
+    '["base.rsc"]'
 inject --render base.rsc site.rsc >got.scr
 check "--render prints what inject writes" cmp got.scr wanted.scr
 check_exit "--render not on a terminal" 0 'not on a terminal' \
