@@ -397,7 +397,7 @@ static int check_empty(const struct fat_edit *edit, uint32_t cluster, struct chr
     if (!any)
         return 0;
     (void)err_set(err, CHR_E_REFUSED, "the folder is not empty");
-    return err_hint(err, "remove what is in it first, or all of it at once: chrimg rm -r");
+    return err_hint(err, "remove what is in it first, or all of it at once with -r");
 }
 
 static int remove_place(struct fat_edit *edit, struct place *place, bool recursive,

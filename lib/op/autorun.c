@@ -184,8 +184,12 @@ static int read_existing(const struct pack *pack, struct secret *text, bool *the
     *there = side_stat(pack->session, pack->side, AUTORUN_PATH, &entry, err) == 0;
     if (!*there)
         return err->code == CHR_E_MISSING ? 0 : -1;
-    if (entry.kind != FILE_REGULAR)
-        return err_set(err, CHR_E_REFUSED, "/" AUTORUN_PATH " is not a file");
+    if (entry.kind != FILE_REGULAR) {
+        (void)err_set(err, CHR_E_REFUSED, "/" AUTORUN_PATH " is %s, not a file",
+                      entry.kind == FILE_FOLDER ? "a folder" : "a link or a device");
+        return err_hint(err, "chrimg rm%s IMG:/" AUTORUN_PATH " removes it",
+                        entry.kind == FILE_FOLDER ? " -r" : "");
+    }
     if (entry.size > RSC_SIZE_MAX)
         return err_set(err, CHR_E_REFUSED, "/" AUTORUN_PATH " has %" PRIu64 " bytes, more than a "
                        "script can have", entry.size);

@@ -243,6 +243,16 @@ int chr_copy_in(const char *source, const struct chr_place *place,
     return end_change(&change, options, report, err);
 }
 
+/* "rm FILE/" removes nothing, as rm(1). */
+static int check_kind(const struct chr_place *place, const struct edit_entry *entry,
+                      struct chr_error *err)
+{
+    if (!place->wants_folder || entry->kind == FILE_FOLDER)
+        return 0;
+    (void)err_set(err, CHR_E_REFUSED, "/%s/: it is no folder", place->path);
+    return err_hint(err, "without the slash it is the file that is removed");
+}
+
 int chr_remove_file(const struct chr_place *place, const struct chr_copy_options *options,
                     struct chr_copy_report *report, struct chr_error *err)
 {
@@ -253,6 +263,7 @@ int chr_remove_file(const struct chr_place *place, const struct chr_copy_options
     if (begin_change(place, options, &change, err) < 0)
         return -1;
     if (side_stat(&change.session, change.side, place->path, &entry, err) < 0 ||
+        check_kind(place, &entry, err) < 0 ||
         side_remove(&change.session, change.side, place->path, options->recursive, err) < 0)
         return err_context(err, "%s", place->image);
     report->files = entry.kind != FILE_FOLDER;

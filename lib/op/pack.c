@@ -109,9 +109,12 @@ static int check_place(const struct pack *pack, const char *path, bool *there,
     *there = side_stat(pack->session, pack->side, path, &entry, err) == 0;
     if (!*there)
         return err->code == CHR_E_MISSING ? 0 : -1;
+    if (entry.kind == FILE_FOLDER) {
+        (void)err_set(err, CHR_E_REFUSED, "/%s is there already, and is a folder", path);
+        return err_hint(err, "/%s/ puts it into the folder", path);
+    }
     if (entry.kind != FILE_REGULAR)
-        return err_set(err, CHR_E_REFUSED, "/%s is there already, and is %s", path,
-                       entry.kind == FILE_FOLDER ? "a folder" : "a link or a device");
+        return err_set(err, CHR_E_REFUSED, "/%s is there already, and is a link or a device", path);
     if (pack->replace)
         return 0;
     if (side_has_put(pack->side, path, &twice, err) < 0)

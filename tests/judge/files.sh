@@ -260,6 +260,8 @@ check "what was copied in" diff -r dump/opt up
 check "and into a folder" diff -r dump/rw/up up
 check "and replaced" cmp dump/rw/new.txt plain
 check_exit "rm of a folder needs -r" 1 'not empty' "$CHRIMG" rm a.img:/opt
+check_exit "the hint names it" 1 '^hint: .*with -r$' "$CHRIMG" rm a.img:/opt
+check_exit "a file is no folder" 1 '/rw/new.txt/: it is no folder' "$CHRIMG" rm a.img:/rw/new.txt/
 check "rm -r" "$CHRIMG" rm -r a.img:/opt
 check "rm -r of another" "$CHRIMG" rm -r a.img:/rw/up
 check "rm" "$CHRIMG" rm a.img:/rw/new.txt

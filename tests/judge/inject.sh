@@ -260,6 +260,7 @@ refused "the map" 1 'BIOS' --replace old.img --boot site.rsc:/map
 refused "a boot partition has another way out" 1 'cannot be grown: remove' \
     --replace old.img --boot huge:/huge
 refused "a folder in the way" 1 'is a folder$' old.img --put site.rsc:/rw
+refused "a folder in the way: into it" 1 '^hint: /rw/ puts it into' old.img --put site.rsc:/rw
 mkdir hollow
 refused "a folder in the way is no matter of --replace" 1 'and no folder$' \
     --replace old.img --put hollow:/SHOW_LICENSE/
@@ -319,6 +320,13 @@ refused "--append and --replace" 2 'exclude' --append --replace old.img site.rsc
 refused "--mode without --put" 2 '--mode' --mode 600 old.img site.rsc
 refused "an image in a zip" 1 'zip' zipped.img.zip site.rsc
 refused "a snapshot" 1 'snapshot' snap.qcow2@s site.rsc
+refused "a snapshot: the way out" 1 '^hint: chrimg convert' snap.qcow2@s site.rsc
+refused "a snapshot of a raw image" 1 'raw image, which has no snapshots' old.img@s site.rsc
+cp --sparse=always old.img odd.img
+"$CHRIMG" rm odd.img:/rw/autorun.scr >/dev/null
+"$CHRIMG" cp site.rsc odd.img:/rw/autorun.scr/x >/dev/null
+refused "a folder in the script's place" 1 '^hint: chrimg rm -r IMG:/rw/autorun.scr' odd.img site.rsc
+rm odd.img
 refused "one path twice" 2 '/a is given twice' old.img --put site.rsc:/a --put base.rsc:/a
 refused "one path on the boot partition twice" 2 'boot:/a is given twice' \
     old.img --boot site.rsc:/a --boot base.rsc:/a
@@ -334,6 +342,8 @@ refused "a folder with a link in it" 1 'symbolic link' old.img --file linked
 refused "a boot partition without file system" 1 'no file system' kernel.img --boot site.rsc:/x
 "$MKCHR" v6 six.img
 refused "a boot partition that is the root" 1 'one partition only' six.img --boot site.rsc:/x
+refused "a boot partition that is the root: the way out" 1 '^hint: .*--put' \
+    six.img --boot site.rsc:/x
 refused "the kernel of RouterOS 6, on its one partition" 1 '/boot/kernel is found by its sectors' \
     --replace six.img --put site.rsc:/boot/kernel
 check_exit "nor is it removed with its folder" 1 'found by its sectors' "$CHRIMG" rm -r six.img:/boot
