@@ -107,7 +107,7 @@ static int find_existing(const struct fat_edit *edit, const char *path, struct p
 {
     if (locate(edit, path, place, err) < 0)
         return -1;
-    return place->there ? 0 : err_set(err, CHR_E_MISSING, "it is not there");
+    return place->there ? 0 : err_set(err, CHR_E_MISSING, "no such file or folder");
 }
 
 int fat_edit_own_path(const struct fat_edit *edit, const char *path, char out[FILE_PATH_MAX],

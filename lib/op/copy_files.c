@@ -84,8 +84,11 @@ static int copy_folder_out(const struct chr_image *image, const struct side *sid
                                   .image = image->path};
     struct unpack_report done = {0};
 
-    if (!options->recursive)
-        return err_set(err, CHR_E_USAGE, "/%s is a folder; -r copies folders", found->folder);
+    if (!options->recursive) {
+        (void)err_set(err, CHR_E_USAGE, "%s/%s is a folder; -r copies folders",
+                      side->is_boot ? "boot:" : "", found->folder);
+        return image_context(image, err);
+    }
     if (unpack_tree(&unpack, &done, err) < 0)
         return -1;
     report->files = done.files;
@@ -111,15 +114,16 @@ int chr_copy_out(struct chr_image *image, bool on_boot, const char *path, const 
     if (session_open(image, NULL, &session, err) < 0 ||
         session_side(&session, on_boot ? SESSION_BOOT : SESSION_ROOT, &side, err) < 0 ||
         side_find(side, path, options->recursive, &found, err) < 0)
-        return err_context(err, "%s", image->path);
+        return image_context(image, err);
     report->journal = session.journal;
     node = &found.tree.nodes[found.index];
     if (node->kind == FILE_FOLDER)
         return copy_folder_out(image, side, &found, to, options, report, err);
     if (node->kind == FILE_REGULAR)
         return copy_file_out(image, side, node, to, options->force, report, err);
-    return err_set(err, CHR_E_REFUSED, "%s: /%s is a link or a device, which is not taken out",
-                   image->path, path);
+    (void)err_set(err, CHR_E_REFUSED, "%s/%s is a link or a device, which is not taken out",
+                  on_boot ? "boot:" : "", path);
+    return image_context(image, err);
 }
 
 /* ---- into an image ---- */
@@ -230,6 +234,9 @@ int chr_copy_in(const char *source, const struct chr_place *place,
                         .shortage = &shortage, .done = count_packed, .context = report};
 
     *report = (struct chr_copy_report){0};
+    /* The host's own name, so that its absence is not said of the image. */
+    if (strcmp(source, "-") != 0 && source[0] != '\0' && access(source, R_OK) < 0)
+        return err_errno(err, errno, "cannot open %s", source);
     if (begin_change(place, options, &change, err) < 0)
         return -1;
     pack.session = &change.session;

@@ -153,6 +153,14 @@ int chr_image_open(const char *name, unsigned flags, struct chr_image **out, str
     return 0;
 }
 
+int image_context(const struct chr_image *image, struct chr_error *err)
+{
+    bool tagged = image->snapshot != NULL;
+
+    return err_context(err, "%s%s%s", image->path, tagged ? "@" : "",
+                       tagged ? image->snapshot : "");
+}
+
 int image_verify(struct chr_image *image, struct chr_error *err)
 {
     return image->format == CHR_FORMAT_ZIP ? zip_blk_verify(image->disk, err) : 0;

@@ -103,6 +103,7 @@ static int make_folders_above(const struct pack *pack, const char *path, struct 
 static int check_place(const struct pack *pack, const char *path, bool *there,
                        struct chr_error *err)
 {
+    const char *prefix = pack->side->is_boot ? "boot:" : "";
     struct edit_entry entry;
     bool twice;
 
@@ -110,20 +111,21 @@ static int check_place(const struct pack *pack, const char *path, bool *there,
     if (!*there)
         return err->code == CHR_E_MISSING ? 0 : -1;
     if (entry.kind == FILE_FOLDER) {
-        (void)err_set(err, CHR_E_REFUSED, "/%s is there already, and is a folder", path);
+        (void)err_set(err, CHR_E_REFUSED, "%s/%s is there already, and is a folder", prefix,
+                      path);
         return err_hint(err, "/%s/ puts it into the folder", path);
     }
     if (entry.kind != FILE_REGULAR)
-        return err_set(err, CHR_E_REFUSED, "/%s is there already, and is a link or a device", path);
+        return err_set(err, CHR_E_REFUSED, "%s/%s is there already, and is a link or a device",
+                       prefix, path);
     if (pack->replace)
         return 0;
     if (side_has_put(pack->side, path, &twice, err) < 0)
         return -1;
     if (twice)
-        return err_set(err, CHR_E_USAGE, "%s/%s is given twice", pack->side->is_boot ? "boot:" : "",
-                       path);
-    return err_set(err, CHR_E_EXISTS, "/%s is there already, %" PRIu64 " byte%s", path, entry.size,
-                   entry.size == 1 ? "" : "s");
+        return err_set(err, CHR_E_USAGE, "%s/%s is given twice", prefix, path);
+    return err_set(err, CHR_E_EXISTS, "%s/%s is there already, %" PRIu64 " byte%s", prefix, path,
+                   entry.size, entry.size == 1 ? "" : "s");
 }
 
 /* NAME is that of the host's file, or NULL. */
@@ -187,7 +189,7 @@ static int pack_entry(const struct pack *pack, int folder, const char *entry, co
     (void)sprintf(entry_name, "%s/%s", name, entry);
     (void)sprintf(entry_path, "%s%s%s", path, path[0] != '\0' ? "/" : "", entry);
     if (fd < 0 && errno == ELOOP)
-        return err_set(err, CHR_E_REFUSED, "%s is a symbolic link, which is not followed",
+        return err_set(err, CHR_E_REFUSED, "%s of the host is a symbolic link, which is not followed",
                        entry_name);
     if (fd < 0)
         return err_errno(err, errno, "cannot open %s", entry_name);

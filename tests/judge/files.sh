@@ -132,6 +132,14 @@ echo changed >changed
 "$CHRIMG" cp -f changed s.qcow2:/rw/autorun.scr >/dev/null
 check_equal "a snapshot keeps the old file" "$("$CHRIMG" cat s.qcow2@be@fore:/rw/autorun.scr | od -An -tx1)" " 0a 0a"
 check_equal "and the disk has the new one" "$("$CHRIMG" cat s.qcow2:/rw/autorun.scr)" changed
+check_exit "the snapshot is named" 1 'chrimg: s.qcow2@be@fore: /none: no such' \
+    "$CHRIMG" cat s.qcow2@be@fore:/none
+check_exit "the partition, too" 1 'chrimg: a.img: boot:/none: no such' "$CHRIMG" cat a.img:boot:/none
+check_exit "for what is in the way, too" 1 'a.img: boot:/map is there already' \
+    "$CHRIMG" cp changed a.img:boot:/map
+check_exit "and the image" 2 'chrimg: a.img: boot:/EFI is a folder' "$CHRIMG" cp a.img:boot:/EFI x
+check_exit "but not for a file of the host" 1 'chrimg: cannot open none' "$CHRIMG" cp none a.img:/x
+check_exit "one that is not on a FAT" 1 'no such file' "$CHRIMG" rm f.img:boot:/none
 check_exit "nothing is written into a snapshot" 1 'snapshot' "$CHRIMG" cp -f changed 's.qcow2@1:/rw/autorun.scr'
 zip -q z.img.zip a.img
 check_equal "cat from a zip" "$("$CHRIMG" cat z.img.zip:/rw/autorun.scr | od -An -tx1)" " 0a 0a"

@@ -338,7 +338,7 @@ refused "an image with hard links" 1 'hard links' hard.img site.rsc
 rm hard.img
 mkdir linked
 ln -s /etc/passwd linked/passwd
-refused "a folder with a link in it" 1 'symbolic link' old.img --file linked
+refused "a folder with a link in it" 1 'linked/passwd of the host is a symbolic link' old.img --file linked
 refused "a boot partition without file system" 1 'no file system' kernel.img --boot site.rsc:/x
 "$MKCHR" v6 six.img
 refused "a boot partition that is the root" 1 'one partition only' six.img --boot site.rsc:/x

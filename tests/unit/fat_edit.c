@@ -176,7 +176,7 @@ static void random_step(struct fat_edit *edit, struct model_file *model, struct 
         return;
     }
     if (!model[index].there)
-        assert_refused(fat_edit_stat(edit, path, &entry, &err), &err, CHR_E_MISSING, "not there");
+        assert_refused(fat_edit_stat(edit, path, &entry, &err), &err, CHR_E_MISSING, "no such file");
     if (model[index].there && roll_below(dice, 4) == 0) {
         remove_random(edit, model, index, path, roll_below(dice, 3) == 0);
     } else if (index >= 8) {
