@@ -118,6 +118,6 @@ const struct command command_check = {
             "      --json            report as JSON\n"
             "  -h, --help            this\n"
             "\n"
-            "Nothing is written without --repair. Exit code: 0 sound, 3 damaged, 4 leaks only.\n",
+            "Nothing is written without --repair. Exit code: 0 sound, 3 damaged, 4 leaks.\n",
     .run = run,
 };

@@ -102,6 +102,17 @@ static int copy_in(const struct command *command, const char *source,
     return print_copied(arguments, target);
 }
 
+/* Says what each was taken for: a colon makes an image of much. */
+static int refuse_sides(const struct command *command, const char *source, const char *target,
+                        const struct chr_place *from, const struct chr_place *to)
+{
+    if (from->named)
+        return usage_error(command, "%s is in the image %s, and %s in the image %s; one side is "
+                           "an image, the other the host", source, from->image, target, to->image);
+    return usage_error(command, "%s and %s are both on the host; name a file of an image: "
+                       "IMG:/PATH", source, target);
+}
+
 static int copy(const struct command *command, const char *source, const char *target,
                 struct files_arguments *arguments)
 {
@@ -114,8 +125,7 @@ static int copy(const struct command *command, const char *source, const char *t
     if (status != EXIT_DONE)
         ;
     else if (from.named == to.named)
-        status = usage_error(command, from.named ? "one side is an image, the other the host"
-                                                 : "name a file of an image: IMG:/PATH");
+        status = refuse_sides(command, source, target, &from, &to);
     else if (from.named && arguments->options.dry_run)
         status = usage_error(command, "-n is for copying into an image");
     else if (to.named && arguments->flags != 0)

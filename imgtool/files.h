@@ -27,7 +27,7 @@ int files_print(const struct chr_place *place, unsigned flags);
 
 #define FILES_PLACES                                                                         \
     "\n"                                                                                   \
-    "IMG:/PATH is on the root partition, IMG:boot:/PATH on the boot partition; IMG@TAG of\n" \
-    "a snapshot. A file of that whole name wins.\n"
+    "IMG:/PATH is on the root partition, IMG:boot:/PATH on the boot partition;\n"          \
+    "IMG@TAG of a snapshot. A file of that whole name wins.\n"
 
 #endif

@@ -19,6 +19,7 @@ static int print_json(const struct inject_arguments *arguments,
 {
     json_t *written = json_array();
     json_t *unused = json_array();
+    json_t *verbatim = json_array();
 
     for (size_t i = 0; i < report->count; i++) {
         const struct chr_injected *item = &report->items[i];
@@ -26,20 +27,24 @@ static int print_json(const struct inject_arguments *arguments,
 
         (void)snprintf(mode, sizeof mode, "%04o", item->mode);
         (void)json_array_append_new(
-            written, json_pack("{s:s, s:o, s:s, s:I, s:s, s:b}", "partition",
+            written, json_pack("{s:s, s:o, s:s, s:o, s:s, s:b}", "partition",
                                item->on_boot ? "boot" : "root", "path", json_text(item->path),
                                "kind", item->is_folder ? "folder" : "file", "size",
-                               (json_int_t)item->size, "mode", mode, "replaced", item->replaced));
+                               item->holds_values ? json_null()
+                                                  : json_integer((json_int_t)item->size),
+                               "mode", mode, "replaced", item->replaced));
     }
     for (size_t i = 0; i < report->unused_set_count; i++)
         (void)json_array_append_new(unused, json_text(report->unused_sets[i]));
+    for (size_t i = 0; i < report->verbatim_count; i++)
+        (void)json_array_append_new(verbatim, json_text(report->verbatim[i]));
     return json_print(json_pack(
-        "{s:i, s:o, s:b, s:I, s:o, s:o, s:o, s:o, s:o}", "schema", 1, "image",
+        "{s:i, s:o, s:b, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", 1, "image",
         json_text(arguments->image), "dry_run", arguments->options.dry_run, "changed_bytes",
         (json_int_t)report->changed_bytes, "written", written, "journal",
         json_journal(&report->journal), "lint",
         report->lint != NULL ? json_lint(report->lint) : json_array(), "unused_sets", unused,
-        "script", report->script != NULL ? json_text(report->script) : json_null()));
+        "verbatim", verbatim, "script", report->script != NULL ? json_text(report->script) : json_null()));
 }
 
 /* The script may be longer than what ui_out() formats at once. */
@@ -70,8 +75,8 @@ static void print_text(const struct inject_arguments *arguments,
 
         ui_out("%s %s", dry ? "would write" : "wrote", item->on_boot ? "boot:/" : "");
         ui_name(item->path);
-        if (item->is_folder)
-            ui_out("/\n");
+        if (item->is_folder || item->holds_values)
+            ui_out("%s\n", item->is_folder ? "/" : "");
         else
             ui_out(", %llu byte%s\n", (unsigned long long)item->size, item->size == 1 ? "" : "s");
     }
@@ -126,11 +131,14 @@ static void warn_open_admin(const struct inject_arguments *arguments)
 }
 
 /* Warnings that belong to no line of a script. */
-static void warn_unused(const struct chr_inject_report *report)
+static void warn(const struct chr_inject_report *report)
 {
     for (size_t i = 0; i < report->unused_set_count; i++)
         ui_message("warning: --set %s is not used: no script has {{ %s }}", report->unused_sets[i],
                    report->unused_sets[i]);
+    for (size_t i = 0; i < report->verbatim_count; i++)
+        ui_message("warning: references in %s stay as they are: values get into the scripts that "
+                   "are named behind the image, and into no other file", report->verbatim[i]);
 }
 
 static int inject(struct inject_arguments *arguments)
@@ -145,7 +153,7 @@ static int inject(struct inject_arguments *arguments)
     if (report.lint != NULL && !arguments->json)
         ui_lint_messages(report.lint);
     if (!arguments->json)
-        warn_unused(&report);
+        warn(&report);
     if (result == 0)
         warn_open_admin(arguments);
     if (report.recovered)
@@ -183,33 +191,37 @@ const struct command command_inject = {
     .name = "inject",
     .arguments = "[OPTIONS] IMG [FILE.rsc...]",
     .summary = "put a configuration and files into an image, secrets never on disk",
-    .help = "The scripts are joined into rw/autorun.scr, which RouterOS runs at its first boot;\n"
-            "- is standard input.  {{ env://NAME }}, {{ file:///PATH }}, {{ cmd://NAME }},\n"
-            "{{ op://VAULT/ITEM/FIELD }} and {{ KEY }} in them become quoted values.\n"
+    .help = "The scripts are joined into rw/autorun.scr, which RouterOS runs at its first\n"
+            "boot; - is standard input.  {{ env://NAME }}, {{ file:///PATH }},\n"
+            "{{ cmd://NAME }}, {{ op://VAULT/ITEM/FIELD }} and {{ KEY }} in them become\n"
+            "quoted values.\n"
             "\n"
-            "      --append          behind the commands that are there already\n"
-            "      --replace         instead of them; and replace files that are there\n"
-            "      --set KEY=VALUE   what {{ KEY }} stands for\n"
-            "      --allow-cmd NAME=PROGRAM  what {{ cmd://NAME }} runs\n"
-            "      --file SRC[:NAME]  a file or folder into the router's own files, rw/disk\n"
-            "      --put SRC:/PATH   the same anywhere on the root partition\n"
-            "      --mode OCTAL      of the files that --put puts\n"
-            "      --boot SRC:/PATH  the same on the boot partition\n"
+            "      --append                   behind the commands that are there already\n"
+            "      --replace                  instead of them; replace files, too\n"
+            "      --set KEY=VALUE            what {{ KEY }} stands for\n"
+            "      --allow-cmd NAME=PROGRAM   what {{ cmd://NAME }} runs\n"
+            "      --file SRC[:NAME]          a file or folder into the router's own files,\n"
+            "                                 rw/disk\n"
+            "      --put SRC:/PATH            the same anywhere on the root partition\n"
+            "      --mode OCTAL               of the files that --put puts\n"
+            "      --boot SRC:/PATH           the same on the boot partition\n"
             "\n"
             "Commands for those who have no script yet, before the scripts:\n"
-            "      --identity NAME   the router's name\n"
+            "      --identity NAME            the router's name\n"
             "      --admin-password-from REF  a reference without braces: env://X\n"
-            "      --address CIDR%IF  192.0.2.1/24%ether1; any number of times\n"
-            "      --gateway ADDRESS  default route\n"
-            "      --dns ADDRESSES   name servers, separated by commas\n"
-            "      --ssh-key FILE    public key for the user admin\n"
-            "      --hardened        no MAC server, discovery, bandwidth server\n"
-            "                        only SSH and WebFig\n"
-            "      --defaults KEY=VALUE  the same: identity=NAME, hardened, ...\n"
+            "      --address CIDR%IF          192.0.2.1/24%ether1; any number of times\n"
+            "      --gateway ADDRESS          default route\n"
+            "      --dns ADDRESSES            name servers, separated by commas\n"
+            "      --ssh-key FILE             public key for the user admin\n"
+            "      --hardened                 no MAC server, discovery, bandwidth server;\n"
+            "                                 only SSH and WebFig\n"
+            "      --defaults KEY=VALUE       the same: identity=NAME, hardened, ...\n"
             "\n"
-            "  -n, --dry-run         all but the writing; shows the script, values as ***\n"
-            "      --render          print the finished script, to a pipe or file; no IMG then\n"
-            "      --json            report as JSON\n"
-            "  -h, --help            this\n",
+            "  -n, --dry-run                  all but the writing; shows the script, values\n"
+            "                                 as ***\n"
+            "      --render                   print the finished script, to a pipe or file;\n"
+            "                                 no IMG then\n"
+            "      --json                     report as JSON\n"
+            "  -h, --help                     this\n",
     .run = run,
 };

@@ -67,7 +67,8 @@ const struct command command_lint = {
     .help = "      --json            report as JSON\n"
             "  -h, --help            this\n"
             "\n"
-            "The files are the parts of one configuration, in this order; - is standard input.\n"
+            "The files are the parts of one configuration, in this order; - is standard\n"
+            "input.\n"
             "References of templates, {{ env://NAME }}, are checked and not resolved.\n"
             "Exit code: 0 no errors (there may be warnings), 1 errors.\n",
     .run = run,

@@ -660,6 +660,7 @@ struct chr_injected {
     bool on_boot;
     bool is_folder;
     bool replaced;
+    bool holds_values; /* SIZE is 0, as it would tell their length */
     char *path;
     uint64_t size;
     uint32_t mode;
@@ -674,6 +675,9 @@ struct chr_inject_report {
     size_t capacity;
     const char **unused_sets; /* keys of the options' sets that no script asked for */
     size_t unused_set_count;
+    char **verbatim; /* files *.rsc that were put as they are, with references in them */
+    size_t verbatim_count;
+    size_t verbatim_capacity;
     uint64_t changed_bytes;
     bool recovered; /* an interrupted change was taken back first */
     struct chr_journal_report journal;

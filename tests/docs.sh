@@ -352,6 +352,16 @@ for folder in reports/*; do
         sh -c 'jq -es "map(.schema == 1) | all" reports/"$1"/* >/dev/null' - "$command"
 done
 
+# ---- how help looks ----
+
+for command in $(program_commands); do
+    check_equal "$command --help: 80 columns are enough" \
+        "$("$CHRIMG" "$command" --help | awk 'length > 80')" ""
+done
+# Options with what they do beside them: all at one column.
+check_equal "inject --help: one column for what options do" \
+    "$("$CHRIMG" inject --help | sed -nE 's/^( +-.* {2,})[^ ].*/\1/p' | awk '{ print length }' | sort -u | wc -l)" 1
+
 # ---- how the man page looks ----
 
 renders() {

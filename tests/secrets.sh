@@ -125,6 +125,27 @@ check_equal "and not the secret" "$("$CHRIMG" inject new.img other.rsc 2>&1 | co
 printf 'password={{ file://%s }}\n' "$VAULT/password" | "$CHRIMG" inject -n --append new.img - >out 2>&1
 check_equal "nor what came through a pipe" "$(count <out)" 0
 
+# The same of a longer value: nothing that is said differs, so its length is not said.
+printf '/user set admin password={{ env://LENGTH }}\n' >length.rsc
+said() { # LENGTH [ARGUMENT...]
+    LENGTH=$(printf "%0$1d" 0) "$CHRIMG" inject "${@:2}" 2>&1
+}
+for arguments in "-n --replace" "-n --replace --json" "-n --append" "-n --append --json"; do
+    # shellcheck disable=SC2086 # words
+    check_equal "$arguments: not the length of a value" "$(said 9 $arguments new.img length.rsc)" \
+        "$(said 30 $arguments new.img length.rsc)"
+done
+for length in 9 30; do
+    cp --sparse=always old.img long.img
+    said $length long.img length.rsc >"said.$length"
+    "$CHRIMG" inject long.img other.rsc >>"said.$length" 2>&1
+done
+check "nor when it is written, nor of a script that is there" cmp said.9 said.30
+printf '/user set admin password=000\n' | "$CHRIMG" inject -n --replace new.img - >said.3 2>&1
+printf '/user set admin password=000000\n' | "$CHRIMG" inject -n --replace new.img - >said.6 2>&1
+check "nor what came through a pipe" cmp said.3 said.6
+rm -f long.img said.*
+
 # ---- what is written, and to whom ----
 
 # LeakSanitizer cannot work in a process that is traced.

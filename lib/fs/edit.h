@@ -30,4 +30,19 @@ struct edit_entry {
     uint32_t links; /* hard links; 1 on FAT */
 };
 
+/* What files that are put need, added up. */
+struct edit_need {
+    uint64_t bytes;       /* in whole blocks or clusters */
+    uint64_t entry_bytes; /* of new names in their folders */
+    uint64_t inodes;
+};
+
+/* What of it is missing. */
+struct edit_shortage {
+    uint64_t bytes;
+    uint64_t inodes;
+    uint64_t free;   /* bytes that files may take */
+    uint64_t growth; /* how many bytes larger it must be, whole MiB; 0: that is of no use */
+};
+
 #endif

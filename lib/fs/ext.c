@@ -330,7 +330,7 @@ static int parse_folder_block(struct folder_walk *walk, const uint8_t *block, st
     return 0;
 }
 
-/* Add what the folder at index FOLDER of TREE holds. */
+/* Add what the folder at index FOLDER of TREE holds; an error does not say which folder. */
 static int read_folder(struct ext *ext, struct file_tree *tree, size_t folder,
                        struct chr_error *err)
 {
@@ -347,7 +347,7 @@ static int read_folder(struct ext *ext, struct file_tree *tree, size_t folder,
 
         if (file_read(ext->io.device, node, off, block, block_size, err) < 0 ||
             parse_folder_block(&walk, block, err) < 0)
-            return err_context(err, "folder /%s", tree->nodes[folder].path);
+            return -1;
     }
     return 0;
 }
@@ -382,7 +382,7 @@ static int descend(struct ext *ext, const char *path, struct file_tree *tree,
         ext2_ino_t next = 0;
 
         if (read_folder(ext, tree, 0, err) < 0)
-            return -1;
+            return err_context(err, "folder /%.*s", part > path ? (int)(part - path) - 1 : 0, path);
         for (size_t i = 1; i < tree->count && next == 0; i++)
             if (strncmp(tree->nodes[i].name, part, length) == 0 &&
                 tree->nodes[i].name[length] == '\0' && tree->nodes[i].kind == FILE_FOLDER)
@@ -408,8 +408,11 @@ int ext_read_tree(struct ext *ext, const char *path, bool recursive, struct file
     for (size_t i = 0; i < (recursive ? tree.count : 1); i++) {
         if (tree.nodes[i].kind != FILE_FOLDER)
             continue;
-        if (check_loop(&tree, i, err) < 0 || read_folder(ext, &tree, i, err) < 0)
+        if (check_loop(&tree, i, err) < 0)
             return -1;
+        if (read_folder(ext, &tree, i, err) < 0)
+            return err_context(err, "folder /%s%s%s", path,
+                               path[0] != '\0' && i > 0 ? "/" : "", tree.nodes[i].path);
     }
     *out = tree;
     tree = (struct file_tree){0};

@@ -69,6 +69,13 @@ int ext_edit_remove(struct ext_edit *edit, const char *path, bool recursive,
 int ext_edit_room(struct ext_edit *edit, uint64_t *bytes, uint32_t *inodes,
                   struct chr_error *err);
 
+/* Add to NEED what a new file of SIZE bytes takes, or a folder with SIZE of one block. */
+void ext_edit_need(const struct ext_edit *edit, uint64_t size, struct edit_need *need);
+
+/* What of NEED there is no room for, besides the share that is left to the router. */
+void ext_edit_shortage(const struct ext_edit *edit, const struct edit_need *need,
+                       struct edit_shortage *out);
+
 /* Write what is still in memory, and close.  EDIT is gone even on failure. */
 int ext_edit_finish(struct ext_edit **edit, struct chr_error *err);
 

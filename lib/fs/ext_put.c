@@ -151,7 +151,7 @@ static int check_size(const struct ext_edit *edit, uint64_t size, struct chr_err
     uint64_t limit = edit->super.has_extents ? UINT32_MAX : DIRECT_BLOCKS + n + n * n + n * n * n;
 
     if (blocks_of(edit, size) > min_u64(limit, UINT32_MAX))
-        return err_set(err, CHR_E_SPACE, "a file of %" PRIu64 " bytes is more than it can hold",
+        return err_set(err, CHR_E_REFUSED, "a file of %" PRIu64 " bytes is more than it can hold",
                        size);
     return 0;
 }

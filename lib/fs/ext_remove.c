@@ -132,7 +132,7 @@ static int refuse_entry(void *context, const char *name, uint32_t ino, struct ch
     (void)context;
     (void)ino;
     (void)err_set(err, CHR_E_REFUSED, "the folder is not empty: it holds %s", name);
-    return err_hint(err, "remove what is in it first, or all of it at once: chrimg rm -r");
+    return err_hint(err, "remove what is in it first, or all of it at once with -r");
 }
 
 static int remove_folder(struct ext_edit *edit, struct work_place *place, struct chr_error *err)

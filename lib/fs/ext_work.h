@@ -2,7 +2,7 @@
  * What the parts of the ext editor share (ext_edit.h is the door): the open file
  * system, where its blocks go (ext_space.c), what maps a file's blocks (ext_map.c),
  * folders (ext_folder.c, ext_folder_add.c), their index (ext_index.c), what is remembered
- * of large ones (ext_names.c), removal (ext_remove.c).
+ * of large ones (ext_names.c), removal (ext_remove.c), want of room (ext_need.c).
  */
 #ifndef CHRIMG_FS_EXT_WORK_H
 #define CHRIMG_FS_EXT_WORK_H

@@ -107,7 +107,7 @@ static int find_existing(const struct fat_edit *edit, const char *path, struct p
 {
     if (locate(edit, path, place, err) < 0)
         return -1;
-    return place->there ? 0 : err_set(err, CHR_E_MISSING, "it is not there");
+    return place->there ? 0 : err_set(err, CHR_E_MISSING, "no such file or folder");
 }
 
 int fat_edit_own_path(const struct fat_edit *edit, const char *path, char out[FILE_PATH_MAX],
@@ -155,12 +155,14 @@ int fat_edit_stat(struct fat_edit *edit, const char *path, struct edit_entry *ou
     return 0;
 }
 
-int fat_edit_room(struct fat_edit *edit, uint64_t *bytes, struct chr_error *err)
+int fat_edit_room(struct fat_edit *edit, uint64_t *bytes, uint32_t *cluster_size,
+                  struct chr_error *err)
 {
     const struct fat_info *info = &edit->table.volume.info;
 
     (void)err;
     *bytes = (uint64_t)info->free_clusters * info->cluster_size;
+    *cluster_size = info->cluster_size;
     return 0;
 }
 
@@ -395,7 +397,7 @@ static int check_empty(const struct fat_edit *edit, uint32_t cluster, struct chr
     if (!any)
         return 0;
     (void)err_set(err, CHR_E_REFUSED, "the folder is not empty");
-    return err_hint(err, "remove what is in it first, or all of it at once: chrimg rm -r");
+    return err_hint(err, "remove what is in it first, or all of it at once with -r");
 }
 
 static int remove_place(struct fat_edit *edit, struct place *place, bool recursive,

@@ -30,7 +30,9 @@ int fat_edit_make_folder(struct fat_edit *edit, const char *path,
                          const struct edit_attributes *attributes, struct chr_error *err);
 int fat_edit_remove(struct fat_edit *edit, const char *path, bool recursive,
                     struct chr_error *err);
-int fat_edit_room(struct fat_edit *edit, uint64_t *bytes, struct chr_error *err);
+/* What is free, and the size of a cluster. */
+int fat_edit_room(struct fat_edit *edit, uint64_t *bytes, uint32_t *cluster_size,
+                  struct chr_error *err);
 int fat_edit_finish(struct fat_edit **edit, struct chr_error *err);
 void fat_edit_cleanup(struct fat_edit **edit);
 #define AUTO_FAT_EDIT CLEANUP(fat_edit_cleanup)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "rsc/value.h"
 
 /* What a refusal shows of a script that is there. */
 #define SHOWN_LINES 3
@@ -206,8 +207,12 @@ static int read_existing(const struct pack *pack, struct secret *text, bool *the
     *there = side_stat(pack->session, pack->side, AUTORUN_PATH, &entry, err) == 0;
     if (!*there)
         return err->code == CHR_E_MISSING ? 0 : -1;
-    if (entry.kind != FILE_REGULAR)
-        return err_set(err, CHR_E_REFUSED, "/" AUTORUN_PATH " is not a file");
+    if (entry.kind != FILE_REGULAR) {
+        (void)err_set(err, CHR_E_REFUSED, "/" AUTORUN_PATH " is %s, not a file",
+                      entry.kind == FILE_FOLDER ? "a folder" : "a link or a device");
+        return err_hint(err, "chrimg rm%s IMG:/" AUTORUN_PATH " removes it",
+                        entry.kind == FILE_FOLDER ? " -r" : "");
+    }
     if (entry.size > RSC_SIZE_MAX)
         return err_set(err, CHR_E_REFUSED, "/" AUTORUN_PATH " has %" PRIu64 " bytes, more than a "
                        "script can have", entry.size);
@@ -278,11 +283,10 @@ static int refuse_existing(const struct secret *text, struct chr_error *err)
         shown++;
     }
     if (shown == 0)
-        (void)err_set(err, CHR_E_EXISTS, "/" AUTORUN_PATH " has comments already, %zu bytes",
-                      text->len);
+        (void)err_set(err, CHR_E_EXISTS, "/" AUTORUN_PATH " has comments already");
     else
-        (void)err_set(err, CHR_E_EXISTS, "/" AUTORUN_PATH " has commands already, %zu bytes, "
-                      "which begin:%s", text->len, lines);
+        (void)err_set(err, CHR_E_EXISTS, "/" AUTORUN_PATH " has commands already, which begin:%s",
+                      lines);
     return err_hint(err, "--append puts the new ones behind them, --replace instead of them");
 }
 
@@ -313,6 +317,16 @@ static int check_appendable(const struct secret *text, struct chr_error *err)
     result = lint->errors > 0 ? refuse_faulty(lint, err) : 0;
     chr_lint_free(lint);
     return result;
+}
+
+/* Whether the last lines of TEXT are SCRIPT. */
+static bool ends_with(const struct secret *text, const struct secret *script)
+{
+    size_t before = text->len - script->len;
+
+    return text->len >= script->len &&
+           memcmp(text->data + before, script->data, script->len) == 0 &&
+           (before == 0 || text->data[before - 1] == '\n');
 }
 
 static int append(const struct pack *pack, const struct secret *old,
@@ -374,13 +388,18 @@ int autorun_put(const struct pack *pack, const struct autorun *autorun, struct c
     bool there;
 
     replace.replace = true;
+    replace.holds_values = rsc_is_hidden(script, 0, script->text.len);
     if (read_existing(pack, &old, &there, err) < 0)
         return -1;
     if (old.len == script->text.len && memcmp(old.data, script->text.data, old.len) == 0)
         return 0;
     if (!is_blank(&old) && existing == CHR_EXISTING_REFUSE)
         return refuse_existing(&old, err);
-    if (!is_blank(&old) && existing == CHR_EXISTING_APPEND)
+    if (!is_blank(&old) && existing == CHR_EXISTING_APPEND) {
+        replace.holds_values = true; /* the old ones may, as nobody knows */
+        if (ends_with(&old, &script->text)) /* it was appended before */
+            return 0;
         return append(&replace, &old, script, err);
+    }
     return pack_bytes(&replace, script->text.data, script->text.len, AUTORUN_PATH, err);
 }

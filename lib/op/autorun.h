@@ -45,7 +45,7 @@ int autorun_resolve(struct autorun *autorun, struct chr_inject_report *report,
 
 /*
  * Put the script, as the options say when commands are there already: blank lines are none,
- * and the same script again is no change.
+ * and the same script again is no change, nor is appending it once more.
  */
 int autorun_put(const struct pack *pack, const struct autorun *autorun, struct chr_error *err);
 

@@ -104,7 +104,7 @@ int chr_list_files(struct chr_image *image, bool on_boot, const char *path, bool
     if (listing == NULL)
         return -1;
     if (list(image, on_boot, path, recursive, listing, err) < 0)
-        return err_context(err, "%s", image->path);
+        return image_context(image, err);
     *out = STEAL(listing);
     return 0;
 }
@@ -137,7 +137,7 @@ static int read_found(struct chr_image *image, bool on_boot, const char *path, c
         side_find(side, path, false, &found, err) < 0)
         return -1;
     if (found.tree.nodes[found.index].kind != FILE_REGULAR) {
-        (void)err_set(err, CHR_E_REFUSED, "/%s is %s, not a file", path,
+        (void)err_set(err, CHR_E_REFUSED, "%s/%s is %s, not a file", on_boot ? "boot:" : "", path,
                       found.tree.nodes[found.index].kind == FILE_FOLDER ? "a folder"
                                                                         : "a link or a device");
         return found.tree.nodes[found.index].kind == FILE_FOLDER
@@ -151,6 +151,6 @@ int chr_read_file(struct chr_image *image, bool on_boot, const char *path, chr_w
                   void *context, struct chr_error *err)
 {
     return read_found(image, on_boot, path, write, context, err) < 0
-               ? err_context(err, "%s", image->path)
+               ? image_context(image, err)
                : 0;
 }

@@ -84,8 +84,11 @@ static int copy_folder_out(const struct chr_image *image, const struct side *sid
                                   .image = image->path};
     struct unpack_report done = {0};
 
-    if (!options->recursive)
-        return err_set(err, CHR_E_USAGE, "/%s is a folder; -r copies folders", found->folder);
+    if (!options->recursive) {
+        (void)err_set(err, CHR_E_USAGE, "%s/%s is a folder; -r copies folders",
+                      side->is_boot ? "boot:" : "", found->folder);
+        return image_context(image, err);
+    }
     if (unpack_tree(&unpack, &done, err) < 0)
         return -1;
     report->files = done.files;
@@ -111,15 +114,16 @@ int chr_copy_out(struct chr_image *image, bool on_boot, const char *path, const 
     if (session_open(image, NULL, &session, err) < 0 ||
         session_side(&session, on_boot ? SESSION_BOOT : SESSION_ROOT, &side, err) < 0 ||
         side_find(side, path, options->recursive, &found, err) < 0)
-        return err_context(err, "%s", image->path);
+        return image_context(image, err);
     report->journal = session.journal;
     node = &found.tree.nodes[found.index];
     if (node->kind == FILE_FOLDER)
         return copy_folder_out(image, side, &found, to, options, report, err);
     if (node->kind == FILE_REGULAR)
         return copy_file_out(image, side, node, to, options->force, report, err);
-    return err_set(err, CHR_E_REFUSED, "%s: /%s is a link or a device, which is not taken out",
-                   image->path, path);
+    (void)err_set(err, CHR_E_REFUSED, "%s/%s is a link or a device, which is not taken out",
+                  on_boot ? "boot:" : "", path);
+    return image_context(image, err);
 }
 
 /* ---- into an image ---- */
@@ -225,20 +229,35 @@ int chr_copy_in(const char *source, const struct chr_place *place,
                 struct chr_error *err)
 {
     CLEANUP(change_release) struct change change = {0};
+    AUTO_SHORTAGE struct shortage shortage = {0};
     struct pack pack = {.recursive = options->recursive, .replace = options->force,
-                        .done = count_packed, .context = report};
+                        .shortage = &shortage, .done = count_packed, .context = report};
 
     *report = (struct chr_copy_report){0};
+    /* The host's own name, so that its absence is not said of the image. */
+    if (strcmp(source, "-") != 0 && source[0] != '\0' && access(source, R_OK) < 0)
+        return err_errno(err, errno, "cannot open %s", source);
     if (begin_change(place, options, &change, err) < 0)
         return -1;
     pack.session = &change.session;
     pack.side = change.side;
     if ((strcmp(source, "-") == 0 ? pack_stdin(&pack, place, err)
-                                  : pack_named(&pack, &change, source, place, err)) < 0) {
+                                  : pack_named(&pack, &change, source, place, err)) < 0 ||
+        shortage_check(&shortage, &change.session, change.side, err) < 0) {
         (void)err_context(err, "%s", place->image);
         return err->code == CHR_E_EXISTS ? err_hint(err, "use --force to replace files") : -1;
     }
     return end_change(&change, options, report, err);
+}
+
+/* "rm FILE/" removes nothing, as rm(1). */
+static int check_kind(const struct chr_place *place, const struct edit_entry *entry,
+                      struct chr_error *err)
+{
+    if (!place->wants_folder || entry->kind == FILE_FOLDER)
+        return 0;
+    (void)err_set(err, CHR_E_REFUSED, "/%s/: it is no folder", place->path);
+    return err_hint(err, "without the slash it is the file that is removed");
 }
 
 int chr_remove_file(const struct chr_place *place, const struct chr_copy_options *options,
@@ -251,6 +270,7 @@ int chr_remove_file(const struct chr_place *place, const struct chr_copy_options
     if (begin_change(place, options, &change, err) < 0)
         return -1;
     if (side_stat(&change.session, change.side, place->path, &entry, err) < 0 ||
+        check_kind(place, &entry, err) < 0 ||
         side_remove(&change.session, change.side, place->path, options->recursive, err) < 0)
         return err_context(err, "%s", place->image);
     report->files = entry.kind != FILE_FOLDER;

@@ -101,6 +101,12 @@ static int take_name(struct chr_image *image, const char *name, struct chr_error
     return 0;
 }
 
+static int refuse_snapshot(const char *name, struct chr_error *err)
+{
+    (void)err_set(err, CHR_E_REFUSED, "%s: a snapshot can only be read", name);
+    return err_hint(err, "chrimg convert makes an image of it that can be changed");
+}
+
 /* Half a sector cannot be read by any machine, and would be lost in another format. */
 static int check_size(const struct chr_image *image, struct chr_error *err)
 {
@@ -119,6 +125,7 @@ int chr_image_open(const char *name, unsigned flags, struct chr_image **out, str
     enum raw_mode mode = (flags & CHR_OPEN_WRITE) != 0         ? RAW_WRITE
                          : (flags & CHR_OPEN_FORCE_SHARE) != 0 ? RAW_READ_UNLOCKED
                                                                : RAW_READ;
+    bool writes_snapshot;
 
     if (name[0] == '\0')
         return err_set(err, CHR_E_USAGE, "the image's name is empty");
@@ -128,16 +135,30 @@ int chr_image_open(const char *name, unsigned flags, struct chr_image **out, str
     }
     if (image == NULL || take_name(image, name, err) < 0)
         return -1;
-    if (image->snapshot != NULL && mode == RAW_WRITE)
-        return err_set(err, CHR_E_REFUSED, "%s: a snapshot can only be read", name);
+    /* Read first: a raw image has none. */
+    writes_snapshot = image->snapshot != NULL && mode == RAW_WRITE;
+    if (writes_snapshot) {
+        mode = RAW_READ;
+        flags &= ~(unsigned)CHR_OPEN_WRITE;
+    }
     if (raw_open(image->path, mode, &image->file, err) < 0)
         return -1;
     if (image->file->size == 0)
         return err_set(err, CHR_E_DAMAGED, "%s is empty", image->path);
     if (open_format(image, flags, err) < 0 || check_size(image, err) < 0)
         return -1;
+    if (writes_snapshot)
+        return refuse_snapshot(name, err);
     *out = STEAL(image);
     return 0;
+}
+
+int image_context(const struct chr_image *image, struct chr_error *err)
+{
+    bool tagged = image->snapshot != NULL;
+
+    return err_context(err, "%s%s%s", image->path, tagged ? "@" : "",
+                       tagged ? image->snapshot : "");
 }
 
 int image_verify(struct chr_image *image, struct chr_error *err)

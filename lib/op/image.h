@@ -18,6 +18,9 @@ struct chr_image {
 /* Whether what the image was packed in is whole: a zip's CRC; others have none. */
 int image_verify(struct chr_image *image, struct chr_error *err);
 
+/* Put the image's name, with the TAG of a snapshot, before the message; returns -1. */
+int image_context(const struct chr_image *image, struct chr_error *err);
+
 void image_cleanup(struct chr_image **image);
 #define AUTO_IMAGE CLEANUP(image_cleanup)
 

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "op/autorun.h"
@@ -25,12 +26,14 @@ struct injection {
     struct session session;
     struct autorun autorun;
     bool on_boot; /* what is being put now */
+    struct shortage shortage; /* of the partition that it is put on */
     struct chr_error *err;
 };
 
 static void injection_release(struct injection *in)
 {
     autorun_release(&in->autorun);
+    shortage_release(&in->shortage);
     session_release(&in->session);
     chr_image_close(in->image);
 }
@@ -43,10 +46,48 @@ void chr_inject_release(struct chr_inject_report *report)
         free(report->items[i].path);
     free(report->items);
     free(report->unused_sets);
+    for (size_t i = 0; i < report->verbatim_count; i++)
+        free(report->verbatim[i]);
+    free(report->verbatim);
     *report = (struct chr_inject_report){0};
 }
 
 /* ---- putting ---- */
+
+/* Whether NAME, a file of the host, is a script with references; what is not read is none. */
+static bool has_references(const char *name)
+{
+    AUTO_SCRIPT struct rsc_script script = {0};
+    AUTO_SECRET struct secret text = {0};
+    const char *dot = strrchr(name, '.');
+    struct chr_error ignored;
+    unsigned flags;
+
+    if (dot == NULL || strcasecmp(dot, ".rsc") != 0 ||
+        rsc_read_source(name, &text, &flags, &ignored) < 0 || text.len == 0 ||
+        rsc_script_add(&script, name, text.data, text.len, flags, NULL, &ignored) < 0)
+        return false;
+    for (size_t i = 0; i < script.edits.count; i++)
+        if (script.edits.items[i].hidden)
+            return true;
+    return false;
+}
+
+/* A script for /import that was meant to be one of ours. */
+static int note_verbatim(struct chr_inject_report *report, const struct packed *packed,
+                         struct chr_error *err)
+{
+    if (packed->source == NULL || !has_references(packed->source))
+        return 0;
+    if (mem_grow(&report->verbatim, &report->verbatim_capacity, report->verbatim_count,
+                 sizeof *report->verbatim, err) < 0)
+        return -1;
+    report->verbatim[report->verbatim_count] = mem_strdup(packed->source, err);
+    if (report->verbatim[report->verbatim_count] == NULL)
+        return -1;
+    report->verbatim_count++;
+    return 0;
+}
 
 static int add_item(void *context, const struct packed *packed, struct chr_error *err)
 {
@@ -58,12 +99,14 @@ static int add_item(void *context, const struct packed *packed, struct chr_error
         return -1;
     item = &report->items[report->count];
     *item = (struct chr_injected){.on_boot = in->on_boot, .is_folder = packed->is_folder,
-                                  .replaced = packed->replaced, .size = packed->size,
+                                  .replaced = packed->replaced,
+                                  .holds_values = packed->holds_values,
+                                  .size = packed->holds_values ? 0 : packed->size,
                                   .mode = packed->mode, .path = mem_strdup(packed->path, err)};
     if (item->path == NULL)
         return -1;
     report->count++;
-    return 0;
+    return note_verbatim(report, packed, err);
 }
 
 /* The name that a file of the host has in the image, where none was given. */
@@ -88,8 +131,8 @@ static char *path_for(const struct chr_put *put, const char *folder, struct chr_
     return path;
 }
 
-/* Without slashes at either end or in pairs, and without "." and "..". */
-static int tidy_path(char *path, struct chr_error *err)
+/* Without slashes at either end or in pairs, and without "." and ".."; it was GIVEN as that. */
+static int tidy_path(const char *given, char *path, struct chr_error *err)
 {
     size_t length = 0;
 
@@ -97,7 +140,7 @@ static int tidy_path(char *path, struct chr_error *err)
         size_t size = strcspn(part, "/");
 
         if ((size == 1 && part[0] == '.') || (size == 2 && strncmp(part, "..", 2) == 0))
-            return err_set(err, CHR_E_USAGE, "%s: a path in an image has no . and no ..", path);
+            return err_set(err, CHR_E_USAGE, "%s: a path in an image has no . and no ..", given);
         if (size > 0 && length > 0)
             path[length++] = '/';
         memmove(path + length, part, size);
@@ -113,11 +156,13 @@ static int put_all(struct injection *in, struct pack *pack, const struct chr_put
                    const char *folder)
 {
     for (size_t i = 0; i < puts->count; i++) {
-        AUTO_FREE char *path = path_for(&puts->items[i], folder, in->err);
+        const struct chr_put *item = &puts->items[i];
+        AUTO_FREE char *path = path_for(item, folder, in->err);
 
-        if (path == NULL || tidy_path(path, in->err) < 0)
+        if (path == NULL ||
+            tidy_path(item->path != NULL ? item->path : item->source, path, in->err) < 0)
             return -1;
-        if (pack_source(pack, puts->items[i].source, path, in->err) == 0)
+        if (pack_source(pack, item->source, path, in->err) == 0)
             continue;
         return in->err->code == CHR_E_EXISTS ? err_hint(in->err, "--replace replaces files") : -1;
     }
@@ -127,7 +172,7 @@ static int put_all(struct injection *in, struct pack *pack, const struct chr_put
 static struct pack packing(struct injection *in)
 {
     return (struct pack){.session = &in->session, .recursive = true, .done = add_item,
-                         .context = in,
+                         .context = in, .shortage = &in->shortage,
                          .replace = in->options->existing == CHR_EXISTING_REPLACE};
 }
 
@@ -144,7 +189,9 @@ static int put_on_root(struct injection *in)
         put_all(in, &pack, &in->options->files, FILE_STORE) < 0)
         return -1;
     pack.mode = in->options->mode;
-    return put_all(in, &pack, &in->options->root, "");
+    return put_all(in, &pack, &in->options->root, "") < 0
+               ? -1
+               : shortage_check(&in->shortage, &in->session, pack.side, in->err);
 }
 
 static int put_on_boot(struct injection *in)
@@ -154,10 +201,11 @@ static int put_on_boot(struct injection *in)
     if (in->options->boot.count == 0)
         return 0;
     in->on_boot = true;
-    return session_side(&in->session, SESSION_BOOT, &pack.side, in->err) < 0 ||
-                   session_spill(&in->session, in->err) < 0
-               ? -1
-               : put_all(in, &pack, &in->options->boot, "");
+    if (session_side(&in->session, SESSION_BOOT, &pack.side, in->err) < 0 ||
+        session_spill(&in->session, in->err) < 0 ||
+        put_all(in, &pack, &in->options->boot, "") < 0)
+        return -1;
+    return shortage_check(&in->shortage, &in->session, pack.side, in->err);
 }
 
 static int by_path(const void *a, const void *b)

@@ -53,6 +53,12 @@ static int read_host(void *context, uint64_t off, void *buf, size_t len, struct 
     return 0;
 }
 
+static int count_only(const struct pack *pack, const char *path, bool is_folder, uint64_t size,
+                      struct chr_error *err)
+{
+    return shortage_add(pack->shortage, pack->session, pack->side, path, is_folder, size, err);
+}
+
 static int make_folder(const struct pack *pack, const char *path, bool is_above,
                        struct chr_error *err)
 {
@@ -61,8 +67,11 @@ static int make_folder(const struct pack *pack, const char *path, bool is_above,
 
     if (side_stat(pack->session, pack->side, path, &entry, err) == 0 && entry.kind == FILE_FOLDER)
         return 0;
-    if (side_make_folder(pack->session, pack->side, path, err) < 0 ||
-        side_stat(pack->session, pack->side, path, &entry, err) < 0)
+    if (pack->shortage->first != NULL)
+        return count_only(pack, path, true, 0, err);
+    if (side_make_folder(pack->session, pack->side, path, err) < 0)
+        return err->code == CHR_E_SPACE ? count_only(pack, path, true, 0, err) : -1;
+    if (side_stat(pack->session, pack->side, path, &entry, err) < 0)
         return -1;
     packed.mode = entry.attributes.mode;
     return pack->done(pack->context, &packed, err);
@@ -94,36 +103,52 @@ static int make_folders_above(const struct pack *pack, const char *path, struct 
 static int check_place(const struct pack *pack, const char *path, bool *there,
                        struct chr_error *err)
 {
+    const char *prefix = pack->side->is_boot ? "boot:" : "";
     struct edit_entry entry;
+    bool twice;
 
     *there = side_stat(pack->session, pack->side, path, &entry, err) == 0;
     if (!*there)
         return err->code == CHR_E_MISSING ? 0 : -1;
+    if (entry.kind == FILE_FOLDER) {
+        (void)err_set(err, CHR_E_REFUSED, "%s/%s is there already, and is a folder", prefix,
+                      path);
+        return err_hint(err, "/%s/ puts it into the folder", path);
+    }
     if (entry.kind != FILE_REGULAR)
-        return err_set(err, CHR_E_REFUSED, "/%s is there already, and is %s", path,
-                       entry.kind == FILE_FOLDER ? "a folder" : "a link or a device");
+        return err_set(err, CHR_E_REFUSED, "%s/%s is there already, and is a link or a device",
+                       prefix, path);
     if (pack->replace)
         return 0;
-    return err_set(err, CHR_E_EXISTS, "/%s is there already, %" PRIu64 " byte%s", path, entry.size,
-                   entry.size == 1 ? "" : "s");
+    if (side_has_put(pack->side, path, &twice, err) < 0)
+        return -1;
+    if (twice)
+        return err_set(err, CHR_E_USAGE, "%s/%s is given twice", prefix, path);
+    return err_set(err, CHR_E_EXISTS, "%s/%s is there already, %" PRIu64 " byte%s", prefix, path,
+                   entry.size, entry.size == 1 ? "" : "s");
 }
 
-static int put(const struct pack *pack, const struct edit_source *source, const char *path,
-               struct chr_error *err)
+/* NAME is that of the host's file, or NULL. */
+static int put(const struct pack *pack, const struct edit_source *source, const char *name,
+               const char *path, struct chr_error *err)
 {
-    struct packed packed = {.path = path, .size = source->size};
+    struct packed packed = {.path = path, .source = name, .size = source->size,
+                            .holds_values = pack->holds_values};
     struct edit_attributes attributes;
 
     /* First the folder, whose attributes the file may take. */
     if (make_folders_above(pack, path, err) < 0 ||
-        check_place(pack, path, &packed.replaced, err) < 0 ||
-        side_attributes(pack->session, pack->side, path, FILE_REGULAR, &attributes, err) < 0)
+        check_place(pack, path, &packed.replaced, err) < 0)
+        return -1;
+    if (pack->shortage->first != NULL)
+        return count_only(pack, path, false, source->size, err);
+    if (side_attributes(pack->session, pack->side, path, FILE_REGULAR, &attributes, err) < 0)
         return -1;
     if (pack->mode != NULL)
         attributes.mode = *pack->mode;
     packed.mode = attributes.mode;
     if (side_put(pack->session, pack->side, path, source, &attributes, err) < 0)
-        return -1;
+        return err->code == CHR_E_SPACE ? count_only(pack, path, false, source->size, err) : -1;
     return pack->done(pack->context, &packed, err);
 }
 
@@ -133,7 +158,7 @@ int pack_bytes(const struct pack *pack, const void *bytes, size_t len, const cha
     struct memory memory = {bytes};
     const struct edit_source source = {.size = len, .read = read_memory, .context = &memory};
 
-    return put(pack, &source, path, err);
+    return put(pack, &source, NULL, path, err);
 }
 
 /* ---- folders ---- */
@@ -164,7 +189,7 @@ static int pack_entry(const struct pack *pack, int folder, const char *entry, co
     (void)sprintf(entry_name, "%s/%s", name, entry);
     (void)sprintf(entry_path, "%s%s%s", path, path[0] != '\0' ? "/" : "", entry);
     if (fd < 0 && errno == ELOOP)
-        return err_set(err, CHR_E_REFUSED, "%s is a symbolic link, which is not followed",
+        return err_set(err, CHR_E_REFUSED, "%s of the host is a symbolic link, which is not followed",
                        entry_name);
     if (fd < 0)
         return err_errno(err, errno, "cannot open %s", entry_name);
@@ -211,7 +236,7 @@ static int pack_opened(const struct pack *pack, int fd, const char *name, const 
     if (!S_ISREG(st.st_mode))
         return err_set(err, CHR_E_REFUSED, "%s is neither a file nor a folder", name);
     source.size = (uint64_t)st.st_size;
-    return put(pack, &source, path, err);
+    return put(pack, &source, name, path, err);
 }
 
 int pack_source(const struct pack *pack, const char *source, const char *path,

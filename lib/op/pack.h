@@ -2,14 +2,16 @@
 #ifndef CHRIMG_OP_PACK_H
 #define CHRIMG_OP_PACK_H
 
-#include "op/session.h"
+#include "op/shortage.h"
 
 /* One thing that was put. */
 struct packed {
     const char *path;
+    const char *source; /* file of the host, or NULL */
     bool is_folder;
     bool is_above; /* a folder that was missing above what was asked for */
     bool replaced;
+    bool holds_values;
     uint64_t size;
     uint32_t mode;
 };
@@ -19,7 +21,9 @@ struct pack {
     struct side *side;
     bool recursive;       /* folders, too; else CHR_E_USAGE */
     bool replace;         /* files that are there; else CHR_E_EXISTS, which it would mend */
+    bool holds_values;    /* what is put does: its size would tell their length */
     const uint32_t *mode; /* of files; NULL: side_attributes() */
+    struct shortage *shortage; /* gets what there is no room for, which is no failure here */
     /* Called for each file and each new folder; may fail. */
     int (*done)(void *context, const struct packed *packed, struct chr_error *err);
     void *context;

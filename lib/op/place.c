@@ -15,17 +15,29 @@ void chr_place_release(struct chr_place *place)
     *place = (struct chr_place){0};
 }
 
+static bool is_folder(const char *name)
+{
+    struct stat st;
+
+    return stat(name, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static bool is_file(const char *name)
+{
+    return access(name, F_OK) == 0 && !is_folder(name);
+}
+
 /* Whether NAME is an image's, as chr_image_open() takes it: a file, or a file before an @. */
 static bool is_there(const char *name, struct chr_error *err)
 {
     AUTO_FREE char *copy = mem_strdup(name, err);
-    bool there = copy != NULL && name[0] != '\0' && access(name, F_OK) == 0;
+    bool there = copy != NULL && name[0] != '\0' && is_file(name);
 
     if (copy == NULL || name[0] == '\0')
         return false;
     for (char *at = strchr(copy + 1, '@'); !there && at != NULL; at = strchr(at + 1, '@')) {
         *at = '\0';
-        there = access(copy, F_OK) == 0;
+        there = is_file(copy);
         *at = '@';
     }
     return there;
@@ -39,7 +51,22 @@ static bool begins_path(const char *p)
     return p[1] == '/' || p[1] == '\0';
 }
 
-/* The colon behind the image: of the first split whose image is there, else the first. */
+/* "d:/file" where d: is a folder of the host; COLON is the one behind the d. */
+static bool is_in_folder(const char *text, const char *colon, struct chr_error *err)
+{
+    AUTO_FREE char *folder = mem_strdup(text, err);
+    const char *slash = strrchr(colon, '/');
+
+    if (folder == NULL || slash == NULL)
+        return false;
+    folder[slash - text] = '\0';
+    return is_folder(folder);
+}
+
+/*
+ * The colon behind the image: of the first split whose image is there; else the first, unless
+ * it is part of a folder's name.
+ */
 static const char *find_split(const char *text, struct chr_error *err)
 {
     const char *first = NULL;
@@ -57,7 +84,7 @@ static const char *find_split(const char *text, struct chr_error *err)
             return p;
         first = first != NULL ? first : p;
     }
-    return first;
+    return first != NULL && is_in_folder(text, first, err) ? NULL : first;
 }
 
 /* "router.img:rw", as scp(1) has it: neither an image nor a file that anybody would make. */
@@ -65,12 +92,11 @@ static int refuse_relative(const char *text, struct chr_error *err)
 {
     for (const char *p = strchr(text, ':'); p != NULL; p = strchr(p + 1, ':')) {
         AUTO_FREE char *image = mem_strdup(text, err);
-        struct stat st;
 
         if (image == NULL)
             return -1;
         image[p - text] = '\0';
-        if (!is_there(image, err) || (stat(image, &st) == 0 && S_ISDIR(st.st_mode)))
+        if (!is_there(image, err))
             continue;
         (void)err_set(err, CHR_E_USAGE, "%s: a path in an image begins with a slash", text);
         return err_hint(err, "IMG:/PATH, or IMG:boot:/PATH");

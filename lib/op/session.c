@@ -156,7 +156,7 @@ static int refuse_side(const struct session *s, enum session_side which, struct 
     if (s->table->partition_count > 1)
         return err_set(err, CHR_E_REFUSED, "there is no boot partition");
     (void)err_set(err, CHR_E_REFUSED, "there is one partition only, which is the root, too");
-    return err_hint(err, "leave out boot:");
+    return err_hint(err, "leave out boot:, and with chrimg inject take --put for --boot");
 }
 
 static int refuse_contents(const struct partition *p, enum session_side which,

@@ -131,6 +131,9 @@ int side_put(struct session *session, struct side *side, const char *path,
              const struct edit_source *source, const struct edit_attributes *attributes,
              struct chr_error *err);
 
+/* Whether this session has put what is at PATH; *YES. */
+int side_has_put(const struct side *side, const char *path, bool *yes, struct chr_error *err);
+
 /* Make the folder PATH, and those above it, where they are missing. */
 int side_make_folder(struct session *session, struct side *side, const char *path,
                      struct chr_error *err);

@@ -56,6 +56,16 @@ static int touch(struct side *side, const char *path, struct chr_error *err)
     return own_path(side, path, own, err) < 0 ? -1 : touched_add(&side->touched, own, err);
 }
 
+int side_has_put(const struct side *side, const char *path, bool *yes, struct chr_error *err)
+{
+    char own[FILE_PATH_MAX];
+
+    if (own_path(side, path, own, err) < 0)
+        return -1;
+    *yes = touched_has(&side->touched, own);
+    return 0;
+}
+
 /* ---- attributes ---- */
 
 static size_t folder_length(const char *path)
@@ -233,32 +243,16 @@ static int check_not_mapped(const struct session *s, const struct side *side, co
 
 /* ---- putting and removing ---- */
 
-/* chrimg resize grows the root behind a boot partition, and nothing else. */
-static int hint_at_room(const struct session *s, const struct side *side, struct chr_error *err)
-{
-    if (err->code != CHR_E_SPACE)
-        return -1;
-    if (side->is_boot)
-        return err_hint(err, "a boot partition cannot be grown: remove from it what is not needed");
-    if (s->table->partition_count == 1)
-        return err_hint(err, "an image with one partition cannot be grown by chrimg resize: remove "
-                             "what is not needed");
-    return -1;
-}
-
 int side_put(struct session *s, struct side *side, const char *path,
              const struct edit_source *source, const struct edit_attributes *attributes,
              struct chr_error *err)
 {
-    int result;
-
     if (begin_edit(side, err) < 0 || check_not_mapped(s, side, path, err) < 0 ||
         make_folders(s, side, path, folder_length(path), err) < 0 ||
         touch(side, path, err) < 0)
         return -1;
-    result = side->fat != NULL ? fat_edit_put(side->fat, path, source, attributes, err)
-                               : ext_edit_put(side->ext, path, source, attributes, err);
-    return result == 0 || side->fat != NULL ? result : hint_at_room(s, side, err);
+    return side->fat != NULL ? fat_edit_put(side->fat, path, source, attributes, err)
+                             : ext_edit_put(side->ext, path, source, attributes, err);
 }
 
 int side_remove(struct session *s, struct side *side, const char *path, bool recursive,

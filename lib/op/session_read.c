@@ -35,9 +35,10 @@ char *found_path(const struct found *found, const struct file_node *node, struct
     return path;
 }
 
-static int missing(const char *path, struct chr_error *err)
+static int missing(const struct side *side, const char *path, struct chr_error *err)
 {
-    return err_set(err, CHR_E_MISSING, "/%s: no such file or folder", path);
+    return err_set(err, CHR_E_MISSING, "%s/%s: no such file or folder",
+                   side->is_boot ? "boot:" : "", path);
 }
 
 /* The index of PATH in TREE; 0 when it is not there. */
@@ -103,7 +104,7 @@ static int find_on_fat(struct side *side, const char *path, struct found *found,
         return -1;
     index = index_of(&found->tree, own_path);
     if (index == 0 && path[0] != '\0')
-        return missing(path, err);
+        return missing(side, path, err);
     if (found->tree.nodes[index].kind == FILE_FOLDER) {
         found->folder = mem_strdup(path, err);
         return found->folder == NULL ? -1 : keep_below(&found->tree, index, err);
@@ -147,10 +148,10 @@ static int find_on_ext(struct side *side, const char *path, bool recursive, stru
     if (name == NULL)
         return -1;
     if (ext_read_tree(ext, found->folder, false, &found->tree, err) < 0)
-        return err->code == CHR_E_MISSING ? missing(path, err) : -1;
+        return err->code == CHR_E_MISSING ? missing(side, path, err) : -1;
     found->index = index_of(&found->tree, name);
     if (found->index == 0)
-        return missing(path, err);
+        return missing(side, path, err);
     return found->tree.nodes[found->index].kind == FILE_FOLDER
                ? read_ext_folder(ext, path, recursive, found, err)
                : 0;

@@ -22,6 +22,14 @@ int touched_add(struct touched *touched, const char *path, struct chr_error *err
     return 0;
 }
 
+bool touched_has(const struct touched *touched, const char *path)
+{
+    for (size_t i = touched->count; i > 0; i--)
+        if (strcmp(touched->paths[i - 1], path) == 0)
+            return true;
+    return false;
+}
+
 void touched_release(struct touched *touched)
 {
     for (size_t i = 0; i < touched->count; i++)

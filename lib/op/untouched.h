@@ -15,6 +15,8 @@ struct touched {
 };
 
 int touched_add(struct touched *touched, const char *path, struct chr_error *err);
+/* Whether PATH is one of them; the last are looked at first. */
+bool touched_has(const struct touched *touched, const char *path);
 void touched_release(struct touched *touched);
 
 /*

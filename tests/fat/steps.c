@@ -74,8 +74,9 @@ static int show_entry(struct fat_edit *edit, const char *path, struct chr_error 
 static int show_room(struct fat_edit *edit, struct chr_error *err)
 {
     uint64_t bytes;
+    uint32_t cluster_size;
 
-    if (fat_edit_room(edit, &bytes, err) < 0)
+    if (fat_edit_room(edit, &bytes, &cluster_size, err) < 0)
         return -1;
     printf("%" PRIu64 "\n", bytes);
     return 0;

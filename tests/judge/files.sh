@@ -110,6 +110,18 @@ check_exit "nor on the boot partition" 2 'begins with a slash' "$CHRIMG" ls a.im
 check_exit "nor as a target" 2 'begins with a slash' "$CHRIMG" cp a.img:/rw/autorun.scr a.img:rw
 mkdir holds
 check "a colon behind a folder's name is a file's" "$CHRIMG" cp a.img:/rw/autorun.scr holds:copy
+mkdir d:
+for target in d:/out ./d:/out1 "$PWD/d:/out2" d:; do
+    check "a folder whose name ends in a colon: ${target#"$PWD"}" "$CHRIMG" cp a.img:/rw/autorun.scr "$target"
+done
+check_equal "it has them" "$(ls d:)" $'autorun.scr\nout\nout1\nout2'
+check "also to copy from" "$CHRIMG" cp -n d:/out a.img:/rw/new
+check_exit "a folder is no image" 2 'holds is a folder, not a disk image' "$CHRIMG" ls holds:/rw
+check_exit "what was taken for an image" 2 'backup:/x in the image backup; one side' \
+    "$CHRIMG" cp a.img:/rw/autorun.scr backup:/x
+check_exit "and what for a file of the host" 2 'nothing and else are both on the host' \
+    "$CHRIMG" cp nothing else
+rm -rf d:
 check "an image with a colon" "$CHRIMG" ls odd:name.img:/rw
 check "an image with an @" "$CHRIMG" ls odd@name.img:/rw
 check "a folder with a colon" "$CHRIMG" ls c:/x.img:/rw
@@ -120,6 +132,14 @@ echo changed >changed
 "$CHRIMG" cp -f changed s.qcow2:/rw/autorun.scr >/dev/null
 check_equal "a snapshot keeps the old file" "$("$CHRIMG" cat s.qcow2@be@fore:/rw/autorun.scr | od -An -tx1)" " 0a 0a"
 check_equal "and the disk has the new one" "$("$CHRIMG" cat s.qcow2:/rw/autorun.scr)" changed
+check_exit "the snapshot is named" 1 'chrimg: s.qcow2@be@fore: /none: no such' \
+    "$CHRIMG" cat s.qcow2@be@fore:/none
+check_exit "the partition, too" 1 'chrimg: a.img: boot:/none: no such' "$CHRIMG" cat a.img:boot:/none
+check_exit "for what is in the way, too" 1 'a.img: boot:/map is there already' \
+    "$CHRIMG" cp changed a.img:boot:/map
+check_exit "and the image" 2 'chrimg: a.img: boot:/EFI is a folder' "$CHRIMG" cp a.img:boot:/EFI x
+check_exit "but not for a file of the host" 1 'chrimg: cannot open none' "$CHRIMG" cp none a.img:/x
+check_exit "one that is not on a FAT" 1 'no such file' "$CHRIMG" rm f.img:boot:/none
 check_exit "nothing is written into a snapshot" 1 'snapshot' "$CHRIMG" cp -f changed 's.qcow2@1:/rw/autorun.scr'
 zip -q z.img.zip a.img
 check_equal "cat from a zip" "$("$CHRIMG" cat z.img.zip:/rw/autorun.scr | od -An -tx1)" " 0a 0a"
@@ -209,6 +229,20 @@ check "none of them is there" sh -c '! ls out.rw/link out.rw/pipe 2>/dev/null'
 check_exit "a link alone is refused" 1 'link' "$CHRIMG" cp a.img:/rw/link x
 check_exit "nothing is put through a link" 1 'link|folder' "$CHRIMG" cp plain a.img:/rw/link/x
 
+# A file whose block is outside: the folder that it is in is named, however deep.
+for file in rw/autorun.scr var/pdb/system/image SHOW_LICENSE; do
+    "$MKCHR" 7.19 bad.img
+    "$CHRIMG" cp -f plain "bad.img:/$file" >/dev/null
+    debugfs -w -R "sif /$file block[0] 99999999" \
+        "bad.img?offset=$(($(partition_start bad.img 2) * 512))" 2>/dev/null
+    folder=$(dirname "/$file")
+    check_exit "damage of $file is said to be there" 3 ": folder $folder: ${file##*/}: block" \
+        "$CHRIMG" cat "bad.img:/$file"
+    check_exit "also from above" 3 ": folder $folder: ${file##*/}: block" "$CHRIMG" ls -R bad.img:/
+done
+check_exit "and on the way down" 3 ': folder /: SHOW_LICENSE: block' "$CHRIMG" ls bad.img:/var/pdb
+rm bad.img
+
 # ---- copying in, removing ----
 
 "$MKCHR" 7.19 a.img
@@ -234,6 +268,8 @@ check "what was copied in" diff -r dump/opt up
 check "and into a folder" diff -r dump/rw/up up
 check "and replaced" cmp dump/rw/new.txt plain
 check_exit "rm of a folder needs -r" 1 'not empty' "$CHRIMG" rm a.img:/opt
+check_exit "the hint names it" 1 '^hint: .*with -r$' "$CHRIMG" rm a.img:/opt
+check_exit "a file is no folder" 1 '/rw/new.txt/: it is no folder' "$CHRIMG" rm a.img:/rw/new.txt/
 check "rm -r" "$CHRIMG" rm -r a.img:/opt
 check "rm -r of another" "$CHRIMG" rm -r a.img:/rw/up
 check "rm" "$CHRIMG" rm a.img:/rw/new.txt

@@ -197,6 +197,12 @@ check_equal "nothing was written" "$(sha256 full.img)" "$before"
 check "--append" inject --append full.img base.rsc site.rsc
 check_equal "both are there, the old ones first" "$("$CHRIMG" cat full.img:/rw/autorun.scr)" \
     "$(cat mine.scr wanted.scr)"
+now=$(sha256 full.img)
+check_exit "--append once more is no change" 0 'as it should be already' \
+    inject --append full.img base.rsc site.rsc
+check_equal "not a byte" "$(sha256 full.img)" "$now"
+check_exit "with another value it is one" 0 'wrote' \
+    "$CHRIMG" inject --append --set name=r2 full.img base.rsc site.rsc
 check "--replace" inject --replace full.img base.rsc site.rsc
 check_equal "the new ones alone" "$("$CHRIMG" cat full.img:/rw/autorun.scr)" "$(cat wanted.scr)"
 printf '/user set admin comment="open\n' >open.scr
@@ -247,9 +253,27 @@ refused "a key that no script can have" 2 '--set: 9x can be no key' old.img --se
 refused "a reference for a key" 2 '--set: env://A can be no key' old.img --set env://A=1 base.rsc
 refused "no room: how many bytes" 1 '[0-9]+ (more )?bytes' old.img --file huge
 refused "no room: the way out" 1 'chrimg resize' old.img --file huge
+refused "no room for several: what all of them lack" 1 'no room for /rw/disk/huge and 3 more: ' \
+    old.img --file huge --put huge:/x40 --put huge:/deep/x41
+refused "no room: the whole command" 1 'hint: chrimg resize old.img \+[0-9]+M makes room for all' \
+    old.img --file huge --put huge:/x40 --put huge:/x41
+mkdir crowd
+(cd crowd && seq 7000 | xargs touch)
+for what in "--file huge --put huge:/x40 --put huge:/x41" "--file crowd" "--file crowd --put huge:/deep/x"; do
+    cp --sparse=always old.img "grown 1.img"
+    # shellcheck disable=SC2086 # words
+    command=$("$CHRIMG" inject "grown 1.img" $what 2>&1 | sed -n 's/^hint: \(.*\) makes room.*/\1/p')
+    check "$what: the command of the hint" sh -c "PATH=$BUILD:\$PATH; $command"
+    # shellcheck disable=SC2086
+    check "$what: suffices" "$CHRIMG" inject "grown 1.img" $what
+    check "$what: check" "$CHRIMG" check "grown 1.img"
+done
+rm -rf "grown 1.img" crowd
 refused "nothing to inject" 2 'nothing to inject' old.img
 refused "no image" 2 'name the image'
-refused "a path that leads out" 2 '\.\.' old.img --put site.rsc:/a/../b
+refused "a path that leads out, as it was given" 2 ' /a/\.\./b: a path' old.img --put site.rsc:/a/../b
+refused "for the router's files" 2 ' \.\./b: a path' old.img --file site.rsc:../b
+refused "nor is it a name" 2 ' \.\.: a path' old.img --file ..
 refused "no such script" 1 'no-such.rsc' old.img no-such.rsc
 refused "the loader that BIOS finds by its sectors" 1 'BIOS' \
     --replace old.img --boot site.rsc:/EFI/BOOT/BOOTX64.EFI
@@ -257,6 +281,7 @@ refused "the map" 1 'BIOS' --replace old.img --boot site.rsc:/map
 refused "a boot partition has another way out" 1 'cannot be grown: remove' \
     --replace old.img --boot huge:/huge
 refused "a folder in the way" 1 'is a folder$' old.img --put site.rsc:/rw
+refused "a folder in the way: into it" 1 '^hint: /rw/ puts it into' old.img --put site.rsc:/rw
 mkdir hollow
 refused "a folder in the way is no matter of --replace" 1 'and no folder$' \
     --replace old.img --put hollow:/SHOW_LICENSE/
@@ -316,17 +341,30 @@ refused "--append and --replace" 2 'exclude' --append --replace old.img site.rsc
 refused "--mode without --put" 2 '--mode' --mode 600 old.img site.rsc
 refused "an image in a zip" 1 'zip' zipped.img.zip site.rsc
 refused "a snapshot" 1 'snapshot' snap.qcow2@s site.rsc
-refused "one path twice" 1 'there already' old.img --put site.rsc:/a --put base.rsc:/a
+refused "a snapshot: the way out" 1 '^hint: chrimg convert' snap.qcow2@s site.rsc
+refused "a snapshot of a raw image" 1 'raw image, which has no snapshots' old.img@s site.rsc
+cp --sparse=always old.img odd.img
+"$CHRIMG" rm odd.img:/rw/autorun.scr >/dev/null
+"$CHRIMG" cp site.rsc odd.img:/rw/autorun.scr/x >/dev/null
+refused "a folder in the script's place" 1 '^hint: chrimg rm -r IMG:/rw/autorun.scr' odd.img site.rsc
+rm odd.img
+refused "one path twice" 2 '/a is given twice' old.img --put site.rsc:/a --put base.rsc:/a
+refused "one path on the boot partition twice" 2 'boot:/a is given twice' \
+    old.img --boot site.rsc:/a --boot base.rsc:/a
+refused "a file in the script's place" 2 '/rw/autorun.scr is given twice' \
+    old.img --put site.rsc:/rw/autorun.scr site.rsc
 refused "one path twice with --replace" 2 'given twice' old.img --replace --put site.rsc:/a --put base.rsc:/a
 ln old.img hard.img
 refused "an image with hard links" 1 'hard links' hard.img site.rsc
 rm hard.img
 mkdir linked
 ln -s /etc/passwd linked/passwd
-refused "a folder with a link in it" 1 'symbolic link' old.img --file linked
+refused "a folder with a link in it" 1 'linked/passwd of the host is a symbolic link' old.img --file linked
 refused "a boot partition without file system" 1 'no file system' kernel.img --boot site.rsc:/x
 "$MKCHR" v6 six.img
 refused "a boot partition that is the root" 1 'one partition only' six.img --boot site.rsc:/x
+refused "a boot partition that is the root: the way out" 1 '^hint: .*--put' \
+    six.img --boot site.rsc:/x
 refused "the kernel of RouterOS 6, on its one partition" 1 '/boot/kernel is found by its sectors' \
     --replace six.img --put site.rsc:/boot/kernel
 check_exit "nor is it removed with its folder" 1 'found by its sectors' "$CHRIMG" rm -r six.img:/boot
@@ -336,19 +374,29 @@ check "a root of its own has no such files" "$CHRIMG" rm seven.img:/boot/kernel
 
 # ---- dry runs, JSON, rendering ----
 
-check_exit "-n says what would be" 0 "would write rw/autorun.scr, $(stat -c %s wanted.scr) bytes" \
+check_exit "-n says what would be" 0 "would write rw/autorun.scr, $(inject --render site.rsc 2>/dev/null | wc -c) bytes" \
+    inject -n old.img site.rsc
+check_exit "but no size that tells how long values are" 0 '^would write rw/autorun.scr$' \
     inject -n old.img base.rsc site.rsc
 check_exit "-n shows the script" 0 '^add address=192.0.2.1/24' inject -n old.img base.rsc site.rsc
 check_exit "-n shows no value" 0 'password="\*\*\*"' inject -n old.img base.rsc site.rsc
 check_equal "-n writes nothing" "$(sha256 old.img)" "$before"
 check_equal "--json" "$(inject -n --json old.img base.rsc site.rsc |
     jq -c '[.dry_run, .written[0].path, .written[0].size, .written[0].replaced, (.changed_bytes > 0)]')" \
-    "[true,\"rw/autorun.scr\",$(stat -c %s wanted.scr),true,true]"
+    "[true,\"rw/autorun.scr\",null,true,true]"
 check_equal "folders that are made are said" \
     "$(inject -n old.img --put site.rsc:/deep/down/x | sed 's/, .*//')" \
     $'would write deep/\nwould write deep/down/\nwould write deep/down/x'
 check_equal "in JSON" "$(inject -n --json old.img --put site.rsc:/deep/down/x |
     jq -c '[.written[] | [.path, .kind]]')" '[["deep","folder"],["deep/down","folder"],["deep/down/x","file"]]'
+mkdir import
+cp base.rsc import/
+for where in --file:base.rsc --put:base.rsc:/base.rsc --file:import; do
+    check_exit "${where#--}: references stay as they are" 0 'warning: references in (import/)?base.rsc stay as' \
+        "$CHRIMG" inject -n old.img "${where%%:*}" "${where#*:}"
+done
+check_equal "in JSON" "$("$CHRIMG" inject -n --json old.img --file base.rsc --file site.rsc | jq -c .verbatim)" \
+    '["base.rsc"]'
 inject --render base.rsc site.rsc >got.scr
 check "--render prints what inject writes" cmp got.scr wanted.scr
 check_exit "--render not on a terminal" 0 'not on a terminal' \

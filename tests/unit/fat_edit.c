@@ -130,12 +130,13 @@ static void put_random(struct fat_edit *edit, struct model_file *file, const cha
     uint8_t bytes[MODEL_SIZE];
     uint64_t before;
     uint64_t after;
+    uint32_t cluster_size;
 
     roll_bytes(dice, bytes, size);
-    assert_done(fat_edit_room(edit, &before, &err), &err);
+    assert_done(fat_edit_room(edit, &before, &cluster_size, &err), &err);
     if (put(edit, path, bytes, size, &err) < 0) {
         assert_int_equal(err.code, CHR_E_SPACE);
-        assert_done(fat_edit_room(edit, &after, &err), &err);
+        assert_done(fat_edit_room(edit, &after, &cluster_size, &err), &err);
         assert_int_equal(after, before);
         return;
     }
@@ -175,7 +176,7 @@ static void random_step(struct fat_edit *edit, struct model_file *model, struct 
         return;
     }
     if (!model[index].there)
-        assert_refused(fat_edit_stat(edit, path, &entry, &err), &err, CHR_E_MISSING, "not there");
+        assert_refused(fat_edit_stat(edit, path, &entry, &err), &err, CHR_E_MISSING, "no such file");
     if (model[index].there && roll_below(dice, 4) == 0) {
         remove_random(edit, model, index, path, roll_below(dice, 3) == 0);
     } else if (index >= 8) {
@@ -416,13 +417,14 @@ static void test_bad_and_lost_clusters_stay(void **state)
     struct fat_edit *edit;
     struct chr_error err;
     uint64_t room;
+    uint32_t cluster_size;
     uint8_t *bytes;
 
     (void)state;
     set_fat16(memory, 5, 0xFFF7); /* bad */
     set_fat16(memory, 9, 0xFFFF); /* lost */
     assert_done(fat_edit_open(&memory->blk, &edit, &err), &err);
-    assert_done(fat_edit_room(edit, &room, &err), &err);
+    assert_done(fat_edit_room(edit, &room, &cluster_size, &err), &err);
     bytes = calloc(1, room);
     assert_done(put(edit, "all", bytes, room, &err), &err);
     assert_done(fat_edit_finish(&edit, &err), &err);
