@@ -128,6 +128,20 @@ printed_line_is_an_instance() {
         grep -q 'has shut down' said && wait $! && is_off life
 }
 
+# What it leaves is listed with the image that the user knows, and can be removed.
+printed_line_of_a_raw_image() {
+    "$CHRIMG" boot plain.img --name printed --print >line || return
+    sh line </dev/null >/dev/null 2>&1 &
+    until [[ -s $runtime/printed/pid ]]; do kill -0 $! || return; sleep 0.1; done
+    [[ $(vm_value printed .image) == */plain.img ]] && "$CHRIMG" stop --now printed || return
+    wait $!
+    [[ $(vm_value printed '"\(.status) \(.image)"') == "off "*/plain.img ]] || { "$CHRIMG" ps -a; return 1; }
+    "$CHRIMG" boot plain.img --name printed --throwaway >said 2>&1
+    cat said
+    grep -q 'chrimg stop --forget printed' said && "$CHRIMG" stop printed && "$CHRIMG" stop --forget printed &&
+        nothing_is_left printed
+}
+
 readconfig_spares_an_image() {
     cp plain.img spared.img
     "$CHRIMG" boot plain.img --name plain --readconfig spared.img >said 2>&1
@@ -178,6 +192,7 @@ check 'an image that another program holds is refused' image_of_another_program_
 check 'kill -9 of QEMU: ps tidies up, the image is sound' qemu_is_killed
 check 'it boots after that' boots_after_that
 check 'a printed line makes an instance: seen, not restarted, shut down' printed_line_is_an_instance
+check 'what the line of a raw image has left: seen, and forgotten' printed_line_of_a_raw_image
 check '--readconfig writes over no image' readconfig_spares_an_image
 check 'stop --forget' "$CHRIMG" stop --forget life
 check 'nothing is left of it' nothing_is_left life

@@ -271,6 +271,7 @@ check_equal "and starts nothing again" "$ok" 0
 # What a power cut may leave.
 : >"$folders/state/chrimg/asked/record.json"
 check_exit "an empty record is damaged" 3 'no record that this chrimg understands' "$CHRIMG" stop asked
+check_exit "ps -a does not hide it" 0 '^asked +damaged .*(router.qcow2|-)$' "$CHRIMG" ps -a
 check_exit "it can be forgotten, and says what that removes" 0 'removed: .*record.json' \
     "$CHRIMG" stop --forget asked
 
