@@ -107,6 +107,24 @@ check_exit 'a state folder that others may read' 1 'hint: it must be yours, with
     env XDG_STATE_HOME="$WORK/open" "$CHRIMG" boot stock.img
 check_exit 'a state folder that is none: ps says so' 1 'hint: set XDG_STATE_HOME to a folder' \
     env XDG_STATE_HOME="$WORK/file" "$CHRIMG" ps
+doctor_of() { # VARIABLE=VALUE PATTERN
+    check_exit "doctor, $1: $2" 1 "$2" env "$1" "$CHRIMG" doctor
+}
+doctor_of XDG_STATE_HOME=/proc/x 'missing +instances: cannot make the folder /proc/x'
+doctor_of XDG_STATE_HOME=/proc/x 'set XDG_STATE_HOME to a folder'
+doctor_of XDG_STATE_HOME="$WORK/open" 'missing +instances: .*others may use it'
+doctor_of XDG_RUNTIME_DIR="$WORK/file" 'missing +instances: .*'
+mkdir -p 'wide/chrimg' && chmod 777 wide/chrimg
+doctor_of XDG_RUNTIME_DIR="$WORK/wide" 'missing +instances: .*others may use it'
+long=$WORK/$(printf 'l%.0s' $(seq $((103 - 13 - 20 - ${#WORK} - 8))))
+mkdir -m 700 "$long"
+check_exit 'doctor: a runtime folder with room for short names only' 0 'lacking +instances: .*leaves 20 of the 32' \
+    env XDG_RUNTIME_DIR="$long" "$CHRIMG" doctor
+long=$WORK/$(printf 'l%.0s' {1..100})
+mkdir -m 700 "$long"
+doctor_of XDG_RUNTIME_DIR="$long" 'missing +instances: .*leaves 0 of the 32'
+rm -rf wide "$WORK"/lll*
+check_equal 'doctor leaves nothing behind' "$(find r s -mindepth 1 2>/dev/null)" ''
 rm -rf open s
 check_equal 'nothing is left behind' "$(ls r s 2>/dev/null)" 'r:'
 

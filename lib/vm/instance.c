@@ -277,6 +277,24 @@ int vm_instance_tidy(struct vm_instance *instance, const struct vm_record *recor
     return result;
 }
 
+int vm_instance_try_folders(const struct vm_host *host, struct chr_error *err)
+{
+    AUTO_VM_INSTANCE struct vm_instance instance = VM_NO_INSTANCE;
+    const struct vm_record nothing = {0};
+    struct chr_error ignored;
+    char name[CHR_BOOT_NAME_MAX + 1];
+    int result;
+
+    /* An empty folder of a process that was killed goes with the next `chrimg ps`. */
+    (void)snprintf(name, sizeof name, "doctor-%ld", (long)getpid());
+    if (vm_instance_place(host, name, &instance, err) < 0 ||
+        vm_instance_lock_new(&instance, err) < 0)
+        return -1;
+    result = vm_instance_prepare(&instance, err);
+    (void)vm_instance_tidy(&instance, &nothing, true, &ignored);
+    return result;
+}
+
 /* ---- all of them ---- */
 
 static int by_name(const void *a, const void *b)

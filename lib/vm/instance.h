@@ -68,6 +68,12 @@ int vm_instance_place(const struct vm_host *host, const char *name, struct vm_in
  */
 int vm_instance_lock_new(struct vm_instance *instance, struct chr_error *err);
 
+/*
+ * Do what a start does first, and take it back: make the folders of an instance that
+ * nobody has, and lock it.
+ */
+int vm_instance_try_folders(const struct vm_host *host, struct chr_error *err);
+
 /* Take the lock of an instance that is there; CHR_E_MISSING when there is none. */
 int vm_instance_lock(struct vm_instance *instance, struct chr_error *err);
 

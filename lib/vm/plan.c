@@ -14,7 +14,6 @@
 #define MEMORY_MIN (64 * MIB)             /* RouterOS wants more, but says so itself */
 #define MEMORY_MAX (UINT64_C(1) << 42)    /* 4 TiB */
 #define CPUS_MAX 255                      /* of q35 without more ado */
-#define SOCKET_PATH_MAX 103               /* sun_path has 104 bytes on macOS, 108 on Linux */
 
 /* ---- small things for the decisions ---- */
 
@@ -243,10 +242,10 @@ static int check_smp(const struct vm_case *vm, struct chr_error *err)
 
 static int check_folders(const struct vm_plan *plan, struct chr_error *err)
 {
-    if (strlen(plan->qmp_socket) > SOCKET_PATH_MAX ||
-        strlen(plan->serial_socket) > SOCKET_PATH_MAX) {
+    if (strlen(plan->qmp_socket) > VM_SOCKET_PATH_MAX ||
+        strlen(plan->serial_socket) > VM_SOCKET_PATH_MAX) {
         (void)err_set(err, CHR_E_USAGE, "%s: longer than the %d bytes that a socket's path may have",
-                      plan->serial_socket, SOCKET_PATH_MAX);
+                      plan->serial_socket, VM_SOCKET_PATH_MAX);
         return err_hint(err, "a shorter --name, or a shorter folder in XDG_RUNTIME_DIR");
     }
     return 0;
