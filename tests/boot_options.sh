@@ -124,6 +124,18 @@ long=$WORK/$(printf 'l%.0s' {1..100})
 mkdir -m 700 "$long"
 doctor_of XDG_RUNTIME_DIR="$long" 'missing +instances: .*leaves 0 of the 32'
 rm -rf wide "$WORK"/lll*
+# Words of a path are not broken: what begins a line begins with a status.
+too_wide() { # COLUMNS
+    script -qec "stty cols $1 rows 24; NO_COLOR=1 '$CHRIMG' doctor" /dev/null </dev/null | tr -d '\r' |
+        grep -E '^(good|lacking|missing) ' | awk -v columns="$1" 'length > columns; END { exit !NR }'
+}
+if command -v script >/dev/null; then
+    for columns in 40 60 80; do
+        check_equal "doctor wraps at $columns columns" "$(too_wide "$columns" || echo nothing)" ''
+    done
+else
+    skip 'doctor wraps at the terminal' 'script is not installed'
+fi
 check_equal 'doctor leaves nothing behind' "$(find r s -mindepth 1 2>/dev/null)" ''
 rm -rf open s
 check_equal 'nothing is left behind' "$(ls r s 2>/dev/null)" 'r:'
