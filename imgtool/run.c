@@ -173,9 +173,9 @@ const struct command command_run = {
     .summary = "boot a throwaway copy, run a command against it, stop it",
     .help = "  -h, --help            this\n"
             "\n"
-            "And the options of `chrimg boot`, but for -i, --write, --json and those that only\n"
-            "show. CMD finds CHR_NAME, CHR_HOST, CHR_HTTP, CHR_HTTPS, CHR_SSH, CHR_API,\n"
-            "CHR_API_SSL and CHR_WINBOX in its environment, each of the last six with its\n"
-            "_PORT, too. The exit code is CMD's.\n",
+            "And the options of `chrimg boot`, but for -i, --write, --json and those that\n"
+            "only show. CMD finds CHR_NAME, CHR_HOST, CHR_HTTP, CHR_HTTPS, CHR_SSH,\n"
+            "CHR_API, CHR_API_SSL and CHR_WINBOX in its environment, each of the last six\n"
+            "with its _PORT, too. The exit code is CMD's.\n",
     .run = run,
 };

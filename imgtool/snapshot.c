@@ -335,7 +335,8 @@ const struct command command_snapshot = {
             "  -a, --apply TAG       make the disk what it was; what it is now is first kept\n"
             "                        as before-apply-<time>\n"
             "      --no-keep         with -a: do not keep it\n"
-            "      --with-memory     with -c: the memory of the machine that runs from IMG, too\n"
+            "      --with-memory     with -c: the memory of the machine that runs from\n"
+            "                        IMG, too\n"
             "  -d, --delete TAG      forget a snapshot\n"
             "      --diff A [B]      files that differ between A and B, or A and now\n"
             "  -U, --force-share     with -l and --diff: read although a VM writes\n"
@@ -343,7 +344,8 @@ const struct command command_snapshot = {
             "  -h, --help            this\n"
             "\n"
             "An image that a machine of chrimg runs from is changed by QEMU; -a of a snapshot\n"
-            "without memory turns the machine off and on. TAG may be an ID. IMG may be left out: $CHRIMG_IMAGE, else the one *.qcow2 in the\n"
-            "current folder that holds a CHR.\n",
+            "without memory turns the machine off and on. TAG may be an ID. IMG may be left\n"
+            "out: $CHRIMG_IMAGE, else the one *.qcow2 in the current folder that holds a\n"
+            "CHR.\n",
     .run = run,
 };
