@@ -95,6 +95,12 @@ CHR_API void chr_image_close(struct chr_image *image);
 CHR_API enum chr_format chr_image_format(const struct chr_image *image);
 CHR_API bool chr_image_recovered(const struct chr_image *image);
 
+/*
+ * VALUE as one word of a POSIX shell in OUT, in quotes where it needs them; cut where SIZE,
+ * 1 at least, is too small.  Returns OUT.
+ */
+CHR_API const char *chr_shell_word(const char *value, char *out, size_t size);
+
 /* "raw", "zip", "qcow2" */
 CHR_API const char *chr_format_name(enum chr_format format);
 

@@ -87,6 +87,9 @@ refuses 1 'no such PCI device' --vfio ffff:ff:1f.7 stock.img
 refuses 1 'there is no such program' --qemu ./no-qemu stock.img
 refuses 1 'firmware ./no.fd' --firmware ./no.fd fat.img
 refuses 1 'no interface of this host has that address' --listen 192.0.2.77 stock.img
+cp stock.img "my router's.img" && refuses 1 "hint: chrimg fatten 'my router'.''s.img' makes" --uefi "my router's.img"
+check_exit 'a snapshot of it: the names in the hint are words of a shell' 1 \
+    "hint: chrimg convert 'my router'.''s.img' 'my router'.''s.qcow2'" "$CHRIMG" snapshot -c a "my router's.img"
 zip -q stock.zip stock.img 2>/dev/null && refuses 1 'is a zip' stock.zip
 refuses 1 '^chrimg: stock.img does not boot with UEFI' --uefi stock.img
 refuses 1 '^chrimg: ./stock.zip is a zip' ./stock.zip

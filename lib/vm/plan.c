@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/shell.h"
 #include "vm/argv.h"
 #include "vm/decide.h"
 
@@ -56,7 +57,7 @@ static int check_image(const struct vm_case *vm, struct vm_plan *plan, struct ch
         (void)err_set(err, CHR_E_REFUSED, "%s is a zip, and a router writes to its disk",
                       name);
         return err_hint(err, "chrimg convert %s router.qcow2, or chrimg fatten %s -o router.qcow2 "
-                             "for UEFI", name, name);
+                             "for UEFI", HINT_WORD(name), HINT_WORD(name));
     }
     if (image->is_snapshot) {
         (void)err_set(err, CHR_E_REFUSED, "%s is a snapshot, which cannot be written to",
