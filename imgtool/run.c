@@ -1,12 +1,13 @@
 /* chrimg run: a machine for the time of one command. */
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,12 +56,55 @@ static void set_environment(const struct chr_vm *vm)
         set_endpoint(vm, &vm->endpoints[i]);
 }
 
+/* Say why CMD does not run, and return our exit code. */
+static int cannot_run(const char *program, int number)
+{
+    ui_message("cannot run %s: %s", program, strerror(number));
+    return number == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_STARTED;
+}
+
+/* 0, or the error of executing PATH. */
+static int look_at_program(const char *path)
+{
+    struct stat info;
+
+    if (stat(path, &info) < 0)
+        return errno;
+    return S_ISREG(info.st_mode) && access(path, X_OK) == 0 ? 0 : EACCES;
+}
+
+/* As execvp() will look for it, before a machine is started for nothing: 0, or an error. */
+static int look_for_program(const char *name)
+{
+    const char *folders = getenv("PATH");
+    int problem = ENOENT;
+
+    if (name[0] == '\0' || strchr(name, '/') != NULL)
+        return look_at_program(name);
+    if (folders == NULL)
+        return 0; /* the C library has folders of its own for that */
+    for (const char *p = folders;; p++) {
+        size_t length = strcspn(p, ":");
+        char path[PATH_MAX];
+        int found;
+
+        (void)snprintf(path, sizeof path, "%.*s%s%s", (int)length, p, length > 0 ? "/" : "", name);
+        found = look_at_program(path);
+        if (found == 0)
+            return 0;
+        if (found == EACCES)
+            problem = EACCES;
+        p += length;
+        if (*p == '\0')
+            return problem;
+    }
+}
+
 static void become(char **argv)
 {
     /* exec() undoes our handlers; what was ignored for us (nohup) is so for the command, too. */
     (void)execvp(argv[0], argv);
-    ui_message("cannot run %s: %s", argv[0], strerror(errno));
-    _exit(errno == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_STARTED);
+    _exit(cannot_run(argv[0], errno));
 }
 
 /* Passes the signals that end us on; a command that ignores them is killed after a while. */
@@ -97,10 +141,8 @@ static int run_command(char **argv, int interrupts)
     pid = fork();
     if (pid == 0)
         become(argv);
-    if (pid < 0) {
-        ui_message("cannot run %s: %s", argv[0], strerror(errno));
-        return STATUS_NOT_STARTED;
-    }
+    if (pid < 0)
+        return cannot_run(argv[0], errno);
     return wait_for_child(pid, interrupts);
 }
 
@@ -123,8 +165,10 @@ static int boot_and_run(const char *image, struct boot_arguments *arguments, cha
     struct chr_boot_report *report = NULL;
     char name[CHR_BOOT_NAME_MAX + 1];
     struct chr_error err;
-    int result;
+    int result = look_for_program(argv[0]);
 
+    if (result != 0)
+        return cannot_run(argv[0], result);
     /* Several may run at once, also from one image. */
     (void)snprintf(name, sizeof name, "run-%ld", (long)getpid());
     if (arguments->options.name == NULL)

@@ -143,6 +143,21 @@ check_equal 'doctor leaves nothing behind' "$(find r s -mindepth 1 2>/dev/null)"
 rm -rf open s
 check_equal 'nothing is left behind' "$(ls r s 2>/dev/null)" 'r:'
 
+# ---- run: the command is looked for before the machine is started ----
+
+run_of() { # CMD...; no machine is started: QEMU would say that its image is not there
+    "$CHRIMG" run --ready none no.img -- "$@"
+}
+: >plain-file && mkdir bin && : >bin/no-program
+check_exit 'run: no such program' 127 'cannot run /no/such/command: No such file' run_of /no/such/command
+check_exit 'run: none in PATH' 127 'cannot run no-such-command' run_of no-such-command
+check_exit 'run: a file that is no program' 126 'cannot run ./plain-file: Permission denied' run_of ./plain-file
+check_exit 'run: a folder' 126 'cannot run /tmp: Permission denied' run_of /tmp
+no_program_in_path() { PATH=$WORK/bin:$PATH run_of no-program; }
+check_exit 'run: in PATH, but no program' 126 'cannot run no-program: Permission denied' no_program_in_path
+check_exit 'run: a program in PATH; then the image' 1 'no.img' run_of true
+rm -r bin
+
 # ---- what reaches the arguments ----
 
 shows 'qemu-system-x86_64 -name stock ' stock.img
