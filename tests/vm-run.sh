@@ -135,6 +135,10 @@ check_equal "the machine goes on meanwhile" "$(field router .status)" running
 has_snapshot() { # TAG [with-memory]
     qemu-img snapshot -U -l router.qcow2 | grep -qE "^[0-9]+ +$1 +${2:+[0-9.]+ [KM]iB}"
 }
+in_use='router.qcow2 is in use: instance router runs from it'
+check_exit "info: names the machine that runs from the image" 1 "$in_use" "$CHRIMG" info router.qcow2
+check_exit "convert, too" 1 "$in_use" "$CHRIMG" convert router.qcow2 out.img
+check_exit "and what ends it" 1 'hint: chrimg stop router first; info, ls,' "$CHRIMG" check router.qcow2
 check "a snapshot of the running disk" "$CHRIMG" snapshot -c disk router.qcow2
 check "is there for qemu-img" has_snapshot disk
 check_exit "the same tag again is refused" 1 'is there already' "$CHRIMG" snapshot -c disk router.qcow2
@@ -370,6 +374,8 @@ check "run leaves nothing" nothing_is_left
 check_exit "a raw image gets an overlay" 0 'raw image is kept as it is' \
     "$CHRIMG" boot --ready none --name raw stock.img
 overlay=("$folders"/state/chrimg/raw/disk-*.qcow2)
+check_exit "whose image other commands do not change, and they name the machine" 1 \
+    'stock.img is in use: instance raw runs from it' "$CHRIMG" resize stock.img 1G
 check_equal "over the image" "$(qemu-img info -U --output=json "${overlay[0]}" | jq -r '."full-backing-filename"')" \
     "$PWD/stock.img"
 check "which is ended" "$CHRIMG" stop --now raw

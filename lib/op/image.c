@@ -5,6 +5,7 @@
 #include "block/raw.h"
 #include "block/zip.h"
 #include "qcow2/qcow2.h"
+#include "op/boot.h"
 #include "op/foreign.h"
 #include "op/undo.h"
 
@@ -130,8 +131,11 @@ int chr_image_open(const char *name, unsigned flags, struct chr_image **out, str
         return -1;
     if (image->snapshot != NULL && mode == RAW_WRITE)
         return err_set(err, CHR_E_REFUSED, "%s: a snapshot can only be read", name);
-    if (raw_open(image->path, mode, &image->file, err) < 0)
+    if (raw_open(image->path, mode, &image->file, err) < 0) {
+        if (err->code == CHR_E_BUSY)
+            boot_name_holder(image->path, mode == RAW_WRITE, err);
         return -1;
+    }
     if (image->file->size == 0)
         return err_set(err, CHR_E_DAMAGED, "%s is empty", image->path);
     if (open_format(image, flags, err) < 0 || check_size(image, err) < 0)
