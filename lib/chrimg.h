@@ -837,6 +837,8 @@ struct chr_vm_watch {
     int cancel_fd; /* give up when it becomes readable */
     void (*progress)(int64_t elapsed_ms, int64_t timeout_ms, void *context);
     void (*note)(const char *text, void *context); /* a line for the user, as it happens */
+    /* chr_vm_console(): the line is ours, the terminal not yet; or NULL. */
+    void (*attached)(const char *name, void *context);
     void *context;
 };
 
