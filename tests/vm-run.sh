@@ -187,6 +187,22 @@ check_exit "ps -a knows it" 0 '^router +off ' "$CHRIMG" ps -a
 check_exit "stop --forget removes the rest" 0 'is forgotten' "$CHRIMG" stop --forget router
 check "nothing is left" nothing_is_left
 
+# The machine is off, so both go for the lock at once; the one that comes too late has no --name to take.
+restarts_at_once() {
+    local i
+    "$CHRIMG" boot --ready none --name twice stock.img || return
+    for ((i = 0; i < 10; i++)); do
+        "$CHRIMG" stop --now twice >/dev/null 2>&1
+        "$CHRIMG" restart --now twice >one 2>&1 &
+        "$CHRIMG" restart --now twice >two 2>&1
+        wait $!
+        if grep -q 'runs already' one two; then break; fi
+    done
+    cat one two
+    "$CHRIMG" stop --now --forget twice && grep -q 'hint: another command has started it' one two && ! grep -q -e --name one two
+}
+check "restart: who loses against another one is told so" restarts_at_once
+
 # The disk goes back before the memory is read, so nothing of the old memory may be written after that.
 memory_of_another_size() {
     "$CHRIMG" boot --ready none --name size --mem 256M router.qcow2 &&
