@@ -95,6 +95,18 @@ ps_fits() { # WIDTH PATTERN UNWANTED
 
 ps_is_whole_in_a_pipe() { "$CHRIMG" ps | grep -qE "^talk +running +[a-z]+ +[0-9]+ .* $WORK/plain.img\$"; }
 
+# The router boots for longer than what is typed ahead lasts.
+foreground_without_terminal() {
+    local pid
+    echo 'echo he""re' | "$CHRIMG" boot plain.img -i --name front --throwaway >output 2>said &
+    pid=$!
+    until [[ $(vm_value front .running) == true ]]; do kill -0 "$pid" || return; sleep 0.1; done
+    until grep -qa 'standin#' output; do kill -0 "$pid" || { cat said output; return 1; }; sleep 0.3; done
+    cat said
+    grep -q 'front runs until its router is shut down; SIGINT or SIGTERM ends it' said && ! grep -q 'Ctrl-A' said || return
+    "$CHRIMG" stop --now front && wait "$pid" && nothing_is_left front
+}
+
 # ---- tests ----
 
 check 'an image can be made' make_images
@@ -109,5 +121,6 @@ check 'console: a signal restores the terminal' console_ends_by_signal
 check 'console: so does the end of the machine' console_ends_with_the_machine
 check 'boot -i on a terminal: Ctrl-A X ends both' foreground_quits
 check 'boot -i: a signal ends both and restores the terminal' foreground_ends_by_signal
+check 'boot -i without a terminal goes on until the machine is off' foreground_without_terminal
 check 'nothing is left at all' test -z "$(our_processes)$(find "$runtime" "$state" -mindepth 1 2>/dev/null)"
 done_testing
