@@ -202,7 +202,7 @@ shows "file=$WORK/a,,b.fd,readonly=on" --firmware "$(cp code.fd a,b.fd && echo a
 
 # ---- files for other tools ----
 
-check_exit '--readconfig writes the file' 0 '-readconfig' "$CHRIMG" boot --readconfig router.ini stock.img
+check_exit '--readconfig writes the file, and names it by its whole path' 0 " -readconfig $WORK/router.ini " "$CHRIMG" boot --readconfig router.ini stock.img
 check 'the file is INI for QEMU' grep -q '^\[machine\]$' router.ini
 check_exit '--script' 0 '^#!/bin/sh' "$CHRIMG" boot --script stock.img
 check_exit '--systemd' 0 '^# /etc/systemd/system/chrimg-stock.service' "$CHRIMG" boot --systemd stock.img
