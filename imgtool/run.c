@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "boot_options.h"
+#include "guardian.h"
 #include "interrupt.h"
 #include "ui.h"
 #include "vm.h"
@@ -133,8 +134,9 @@ static int wait_for_child(pid_t pid, int interrupts)
     return WIFEXITED(raw) ? WEXITSTATUS(raw) : 128 + WTERMSIG(raw);
 }
 
-static int run_command(char **argv, int interrupts)
+static int run_command(char **argv, int interrupts, const struct guardian *guardian)
 {
+    int status;
     pid_t pid;
 
     (void)fflush(stdout);
@@ -143,7 +145,10 @@ static int run_command(char **argv, int interrupts)
         become(argv);
     if (pid < 0)
         return cannot_run(argv[0], errno);
-    return wait_for_child(pid, interrupts);
+    guardian_tell(guardian, pid);
+    status = wait_for_child(pid, interrupts);
+    guardian_tell(guardian, 0);
+    return status;
 }
 
 /* The machine's disk is thrown away: there is nothing to shut down in good order. */
@@ -159,30 +164,42 @@ static int end_machine(const char *name, int status)
     return status != EXIT_DONE ? status : EXIT_FAILED;
 }
 
-static int boot_and_run(const char *image, struct boot_arguments *arguments, char **argv)
+static int boot_and_run(const char *image, struct chr_boot_options *options, char **argv,
+                        const struct guardian *guardian)
 {
     struct chr_vm_watch watch = vm_watch();
     struct chr_boot_report *report = NULL;
-    char name[CHR_BOOT_NAME_MAX + 1];
     struct chr_error err;
+    int result;
+
+    watch.note = NULL;
+    result = chr_boot(image, options, &watch, &report, &err);
+    ui_waiting_end();
+    if (result < 0)
+        return vm_error(&err);
+    set_environment(report->vm);
+    chr_boot_report_free(report);
+    return end_machine(options->name, run_command(argv, watch.cancel_fd, guardian));
+}
+
+static int run_guarded(const char *image, struct chr_boot_options *options, char **argv)
+{
+    struct guardian guardian;
+    char name[CHR_BOOT_NAME_MAX + 1];
     int result = look_for_program(argv[0]);
 
     if (result != 0)
         return cannot_run(argv[0], result);
     /* Several may run at once, also from one image. */
     (void)snprintf(name, sizeof name, "run-%ld", (long)getpid());
-    if (arguments->options.name == NULL)
-        arguments->options.name = name;
-    arguments->options.throwaway = true;
-    arguments->options.remove = true;
-    watch.note = NULL;
-    result = chr_boot(image, &arguments->options, &watch, &report, &err);
-    ui_waiting_end();
-    if (result < 0)
-        return vm_error(&err);
-    set_environment(report->vm);
-    chr_boot_report_free(report);
-    return end_machine(arguments->options.name, run_command(argv, watch.cancel_fd));
+    if (options->name == NULL)
+        options->name = name;
+    options->throwaway = true;
+    options->remove = true;
+    guardian = guardian_begin(options->name);
+    result = boot_and_run(image, options, argv, &guardian);
+    guardian_end(&guardian);
+    return result;
 }
 
 static int run(const struct command *command, int argc, char **argv)
@@ -205,7 +222,7 @@ static int run(const struct command *command, int argc, char **argv)
         else if (optind >= argc || rest[0] == NULL)
             status = usage_error(command, "name the image and the command: IMG -- CMD...");
         else
-            status = boot_and_run(argv[optind], &arguments, rest);
+            status = run_guarded(argv[optind], &arguments.options, rest);
     }
     boot_arguments_release(&arguments);
     return status;

@@ -93,6 +93,25 @@ signal_ends_run() { # SIGNAL
     [[ $? == $((128 + $(kill -l "$1"))) ]] && nothing_is_left run
 }
 
+command_runs() { [[ -s command ]]; }
+machine_runs() { [[ $(vm_value run .running) == true ]]; }
+
+# Neither the command nor the machine outlives it, whatever it was at.
+run_is_killed() { # CONDITION
+    local pid command deadline=$((SECONDS + 60))
+    rm -f command
+    "$CHRIMG" run --name run --ready none plain.img -- sh -c 'echo $$ >command; exec sleep 600' &
+    pid=$!
+    until "$1"; do kill -0 "$pid" || return; sleep 0.02; done
+    command=$(cat command 2>/dev/null)
+    kill -9 "$pid"
+    wait "$pid" 2>/dev/null
+    until nothing_is_left run >left && { [[ ! $command ]] || is_dead "$command"; }; do
+        ((SECONDS < deadline)) || { cat left; return 1; }
+        sleep 0.2
+    done
+}
+
 signal_ends_boot() {
     local pid
     "$CHRIMG" boot plain.img --name ends --throwaway &
@@ -198,6 +217,8 @@ check 'stop --forget' "$CHRIMG" stop --forget life
 check 'nothing is left of it' nothing_is_left life
 check 'a guest that ignores the power button is ended after the deadline' power_button_is_ignored
 check 'kill -9 of chrimg, at any time, hides nothing' chrimg_is_killed
+check 'kill -9 of chrimg run ends its command and its machine' run_is_killed command_runs
+check 'also while it boots' run_is_killed machine_runs
 check 'SIGTERM to chrimg boot ends the machine' signal_ends_boot
 check 'SIGTERM to chrimg run ends the machine' signal_ends_run TERM
 check 'SIGINT to chrimg run ends the machine' signal_ends_run INT
