@@ -86,6 +86,13 @@ refuses 1 'macOS only' --accel hvf stock.img
 refuses 1 'no such PCI device' --vfio ffff:ff:1f.7 stock.img
 refuses 1 'there is no such program' --qemu ./no-qemu stock.img
 refuses 1 'firmware ./no.fd' --firmware ./no.fd fat.img
+refuses 1 'hint: --firmware is CODE or CODE,VARS, which are files' --firmware ./no.fd fat.img
+refuses 1 'hint: chrimg doctor shows' --qemu ./no-qemu stock.img
+refuses 1 'hint: (ip -4 addr|ifconfig) shows' --listen 192.0.2.77 stock.img
+refuses 1 'cannot open no.img: .*' no.img
+refuses 1 'hint: is the name right\? ls \. shows' no.img
+refuses 1 "hint: is the name right\? ls 'a b' shows" 'a b/no.img'
+refuses 1 'hint: is the name right\? ls / shows' /no.img
 refuses 1 'no interface of this host has that address' --listen 192.0.2.77 stock.img
 cp stock.img "my router's.img" && refuses 1 "hint: chrimg fatten 'my router'.''s.img' makes" --uefi "my router's.img"
 check_exit 'a snapshot of it: the names in the hint are words of a shell' 1 \

@@ -335,6 +335,8 @@ check_exit "a broken pattern" 2 'regular expression|serial:' \
     "$CHRIMG" boot --rm --name never --ready 'serial:(' router.qcow2
 check_exit "a QEMU that does not start says why" 1 'QEMU ended: .*pizza' \
     "$CHRIMG" boot --rm --name never --accel tcg --cpu pizza router.qcow2
+check_exit "and where the right ones are" 1 'hint: qemu-system-x86_64 -cpu help lists' \
+    "$CHRIMG" boot --rm --name never --accel tcg --cpu pizza router.qcow2
 linked_runtime() {
     mkdir -m 700 "$folders/other" "$folders/linked" && ln -s "$folders/other" "$folders/linked/chrimg" || return
     XDG_RUNTIME_DIR=$folders/linked "$CHRIMG" boot --name never stock.img
