@@ -14,6 +14,8 @@
 
 #define LOCK_PATIENCE_MS 10000 /* a start copies firmware variables, maybe a zip's disk */
 #define LOCK_STEP_MS 10
+/* How often `chrimg ps` in a loop may take an empty folder away before it is locked. */
+#define FOLDER_TRIES 100
 
 /* ---- places ---- */
 
@@ -115,12 +117,14 @@ static int take_lock(const char *path, int64_t patience_ms, int *fd, struct chr_
 
 int vm_instance_lock_new(struct vm_instance *instance, struct chr_error *err)
 {
+    unsigned tries = FOLDER_TRIES;
     int result;
 
     do {
-        if (make_private(instance->state, "XDG_STATE_HOME", err) < 0)
-            return -1;
-        result = take_lock(instance->state, LOCK_PATIENCE_MS, &instance->lock, err);
+        if (make_private(instance->state, "XDG_STATE_HOME", err) == 0)
+            result = take_lock(instance->state, LOCK_PATIENCE_MS, &instance->lock, err);
+        else
+            result = err->code == CHR_E_MISSING && tries-- > 0 ? -2 : -1;
     } while (result == -2);
     return result;
 }
