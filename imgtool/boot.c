@@ -55,6 +55,15 @@ static int attach(const char *name)
     return stop_now(name, end == CHR_CONSOLE_CANCELLED ? 128 + interrupt_signal() : EXIT_DONE);
 }
 
+/* Without a terminal for the keys there are no commands among them. */
+static void say_foreground(const char *name)
+{
+    if (!isatty(STDIN_FILENO))
+        ui_message("%s runs until its router is shut down; SIGINT or SIGTERM ends it", name);
+    else if (ui_is_terminal())
+        ui_message("%s runs on this terminal; Ctrl-A X ends it, Ctrl-A H helps", name);
+}
+
 static int boot(const char *image, struct boot_arguments *arguments)
 {
     struct chr_vm_watch watch = vm_watch();
@@ -73,8 +82,7 @@ static int boot(const char *image, struct boot_arguments *arguments)
         char name[CHR_BOOT_NAME_MAX + 1];
 
         (void)snprintf(name, sizeof name, "%s", report->vm->name);
-        if (ui_is_terminal())
-            ui_message("%s runs on this terminal; Ctrl-A X ends it, Ctrl-A H helps", name);
+        say_foreground(name);
         status = attach(name);
     } else {
         status = vm_print_started(report, arguments->json);

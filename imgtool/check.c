@@ -45,6 +45,8 @@ static int print_json(const char *path, const struct chr_check_report *report)
 
 static int print_text(const char *path, const struct chr_check_report *report)
 {
+    char word[CHR_HINT_SIZE];
+
     for (size_t i = 0; i < report->finding_count; i++)
         ui_finding(&report->findings[i], 0);
     for (size_t i = 0; i < report->repair_count; i++) {
@@ -59,7 +61,8 @@ static int print_text(const char *path, const struct chr_check_report *report)
         ui_out(" (ext judged by %s)", report->ext_judge);
     ui_out("\n");
     if (report->repair_count == 0 && report->verdict == CHR_CHECK_LEAKS)
-        ui_hint("chrimg check --repair leaks %s frees them", path);
+        ui_hint("chrimg check --repair leaks %s frees them",
+                chr_shell_word(path, word, sizeof word));
     return exit_code(report);
 }
 

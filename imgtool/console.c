@@ -30,6 +30,13 @@ static int take_no_option(const struct command *command, int option, void *argum
     return EXIT_USAGE;
 }
 
+static void say_attached(const char *name, void *context)
+{
+    (void)context;
+    if (isatty(STDIN_FILENO))
+        ui_message("attached to %s; Ctrl-] detaches", name);
+}
+
 static int run_console(const struct command *command, int argc, char **argv)
 {
     struct chr_vm_watch watch;
@@ -45,11 +52,10 @@ static int run_console(const struct command *command, int argc, char **argv)
         return status;
     if (chr_vm_get(name, false, &vm, &err) < 0)
         return report_error(&err);
-    if (isatty(STDIN_FILENO))
-        ui_message("attached to %s; Ctrl-] detaches", vm->name);
     /* write() says it as well, and the terminal is restored then. */
     (void)signal(SIGPIPE, SIG_IGN);
     watch = vm_watch();
+    watch.attached = say_attached;
     result = chr_vm_console(vm->name, false, STDIN_FILENO, STDOUT_FILENO, &watch, &end, &err);
     if (result < 0)
         status = report_error(&err);

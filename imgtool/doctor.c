@@ -32,8 +32,8 @@ static void print_item(const struct chr_doctor_item *item)
 {
     ui_colour(item->good ? GREEN : item->needed ? RED : YELLOW, "%-8s",
               item->good ? "good" : item->needed ? "missing" : "lacking");
-    ui_out(" %s: ", item->what);
-    ui_wrapped(9, item->state);
+    ui_out(" ");
+    ui_labelled(9, item->what, item->state);
     if (item->remedy[0] != '\0')
         ui_out("         %s\n", item->remedy);
 }

@@ -1,16 +1,18 @@
 /* chrimg run: a machine for the time of one command. */
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "boot_options.h"
+#include "guardian.h"
 #include "interrupt.h"
 #include "ui.h"
 #include "vm.h"
@@ -55,12 +57,55 @@ static void set_environment(const struct chr_vm *vm)
         set_endpoint(vm, &vm->endpoints[i]);
 }
 
+/* Say why CMD does not run, and return our exit code. */
+static int cannot_run(const char *program, int number)
+{
+    ui_message("cannot run %s: %s", program, strerror(number));
+    return number == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_STARTED;
+}
+
+/* 0, or the error of executing PATH. */
+static int look_at_program(const char *path)
+{
+    struct stat info;
+
+    if (stat(path, &info) < 0)
+        return errno;
+    return S_ISREG(info.st_mode) && access(path, X_OK) == 0 ? 0 : EACCES;
+}
+
+/* As execvp() will look for it, before a machine is started for nothing: 0, or an error. */
+static int look_for_program(const char *name)
+{
+    const char *folders = getenv("PATH");
+    int problem = ENOENT;
+
+    if (name[0] == '\0' || strchr(name, '/') != NULL)
+        return look_at_program(name);
+    if (folders == NULL)
+        return 0; /* the C library has folders of its own for that */
+    for (const char *p = folders;; p++) {
+        size_t length = strcspn(p, ":");
+        char path[PATH_MAX];
+        int found;
+
+        (void)snprintf(path, sizeof path, "%.*s%s%s", (int)length, p, length > 0 ? "/" : "", name);
+        found = look_at_program(path);
+        if (found == 0)
+            return 0;
+        if (found == EACCES)
+            problem = EACCES;
+        p += length;
+        if (*p == '\0')
+            return problem;
+    }
+}
+
 static void become(char **argv)
 {
     /* exec() undoes our handlers; what was ignored for us (nohup) is so for the command, too. */
     (void)execvp(argv[0], argv);
-    ui_message("cannot run %s: %s", argv[0], strerror(errno));
-    _exit(errno == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_STARTED);
+    _exit(cannot_run(argv[0], errno));
 }
 
 /* Passes the signals that end us on; a command that ignores them is killed after a while. */
@@ -89,19 +134,21 @@ static int wait_for_child(pid_t pid, int interrupts)
     return WIFEXITED(raw) ? WEXITSTATUS(raw) : 128 + WTERMSIG(raw);
 }
 
-static int run_command(char **argv, int interrupts)
+static int run_command(char **argv, int interrupts, const struct guardian *guardian)
 {
+    int status;
     pid_t pid;
 
     (void)fflush(stdout);
     pid = fork();
     if (pid == 0)
         become(argv);
-    if (pid < 0) {
-        ui_message("cannot run %s: %s", argv[0], strerror(errno));
-        return STATUS_NOT_STARTED;
-    }
-    return wait_for_child(pid, interrupts);
+    if (pid < 0)
+        return cannot_run(argv[0], errno);
+    guardian_tell(guardian, pid);
+    status = wait_for_child(pid, interrupts);
+    guardian_tell(guardian, 0);
+    return status;
 }
 
 /* The machine's disk is thrown away: there is nothing to shut down in good order. */
@@ -117,28 +164,42 @@ static int end_machine(const char *name, int status)
     return status != EXIT_DONE ? status : EXIT_FAILED;
 }
 
-static int boot_and_run(const char *image, struct boot_arguments *arguments, char **argv)
+static int boot_and_run(const char *image, struct chr_boot_options *options, char **argv,
+                        const struct guardian *guardian)
 {
     struct chr_vm_watch watch = vm_watch();
     struct chr_boot_report *report = NULL;
-    char name[CHR_BOOT_NAME_MAX + 1];
     struct chr_error err;
     int result;
 
-    /* Several may run at once, also from one image. */
-    (void)snprintf(name, sizeof name, "run-%ld", (long)getpid());
-    if (arguments->options.name == NULL)
-        arguments->options.name = name;
-    arguments->options.throwaway = true;
-    arguments->options.remove = true;
     watch.note = NULL;
-    result = chr_boot(image, &arguments->options, &watch, &report, &err);
+    result = chr_boot(image, options, &watch, &report, &err);
     ui_waiting_end();
     if (result < 0)
         return vm_error(&err);
     set_environment(report->vm);
     chr_boot_report_free(report);
-    return end_machine(arguments->options.name, run_command(argv, watch.cancel_fd));
+    return end_machine(options->name, run_command(argv, watch.cancel_fd, guardian));
+}
+
+static int run_guarded(const char *image, struct chr_boot_options *options, char **argv)
+{
+    struct guardian guardian;
+    char name[CHR_BOOT_NAME_MAX + 1];
+    int result = look_for_program(argv[0]);
+
+    if (result != 0)
+        return cannot_run(argv[0], result);
+    /* Several may run at once, also from one image. */
+    (void)snprintf(name, sizeof name, "run-%ld", (long)getpid());
+    if (options->name == NULL)
+        options->name = name;
+    options->throwaway = true;
+    options->remove = true;
+    guardian = guardian_begin(options->name);
+    result = boot_and_run(image, options, argv, &guardian);
+    guardian_end(&guardian);
+    return result;
 }
 
 static int run(const struct command *command, int argc, char **argv)
@@ -161,7 +222,7 @@ static int run(const struct command *command, int argc, char **argv)
         else if (optind >= argc || rest[0] == NULL)
             status = usage_error(command, "name the image and the command: IMG -- CMD...");
         else
-            status = boot_and_run(argv[optind], &arguments, rest);
+            status = run_guarded(argv[optind], &arguments.options, rest);
     }
     boot_arguments_release(&arguments);
     return status;

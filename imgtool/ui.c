@@ -202,10 +202,9 @@ void ui_shorten(const char *text, unsigned width, char *out, size_t size)
                        character(text, characters - (left - left / 3)));
 }
 
-void ui_wrapped(unsigned indent, const char *text)
+/* TEXT from COLUMN on, where the cursor is. */
+static void wrap(unsigned indent, unsigned column, const char *text)
 {
-    unsigned column = indent;
-
     for (const char *word = text; *word != '\0';) {
         size_t length = strcspn(word, " ");
 
@@ -221,6 +220,17 @@ void ui_wrapped(unsigned indent, const char *text)
         word += length + strspn(word + length, " ");
     }
     ui_out("\n");
+}
+
+void ui_wrapped(unsigned indent, const char *text)
+{
+    wrap(indent, indent, text);
+}
+
+void ui_labelled(unsigned indent, const char *label, const char *text)
+{
+    ui_out("%s:", label);
+    wrap(indent, indent + ui_characters(label) + 1, text);
 }
 
 const char *ui_lint_severity(enum chr_lint_severity severity)

@@ -40,6 +40,8 @@ unsigned ui_padding(const char *text, unsigned width);
 
 /* A paragraph whose first line starts at column INDENT (it is there already); wraps on a terminal. */
 void ui_wrapped(unsigned indent, const char *text);
+/* The same behind a LABEL at that column, which it prints, too: "LABEL: TEXT". */
+void ui_labelled(unsigned indent, const char *label, const char *text);
 
 /* "note", "warning", "damage" */
 const char *ui_severity(enum chr_severity severity);

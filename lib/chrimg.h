@@ -95,6 +95,12 @@ CHR_API void chr_image_close(struct chr_image *image);
 CHR_API enum chr_format chr_image_format(const struct chr_image *image);
 CHR_API bool chr_image_recovered(const struct chr_image *image);
 
+/*
+ * VALUE as one word of a POSIX shell in OUT, in quotes where it needs them; cut where SIZE,
+ * 1 at least, is too small.  Returns OUT.
+ */
+CHR_API const char *chr_shell_word(const char *value, char *out, size_t size);
+
 /* "raw", "zip", "qcow2" */
 CHR_API const char *chr_format_name(enum chr_format format);
 
@@ -835,6 +841,8 @@ struct chr_vm_watch {
     int cancel_fd; /* give up when it becomes readable */
     void (*progress)(int64_t elapsed_ms, int64_t timeout_ms, void *context);
     void (*note)(const char *text, void *context); /* a line for the user, as it happens */
+    /* chr_vm_console(): the line is ours, the terminal not yet; or NULL. */
+    void (*attached)(const char *name, void *context);
     void *context;
 };
 

@@ -86,7 +86,17 @@ refuses 1 'macOS only' --accel hvf stock.img
 refuses 1 'no such PCI device' --vfio ffff:ff:1f.7 stock.img
 refuses 1 'there is no such program' --qemu ./no-qemu stock.img
 refuses 1 'firmware ./no.fd' --firmware ./no.fd fat.img
+refuses 1 'hint: --firmware is CODE or CODE,VARS, which are files' --firmware ./no.fd fat.img
+refuses 1 'hint: chrimg doctor shows' --qemu ./no-qemu stock.img
+refuses 1 'hint: (ip -4 addr|ifconfig) shows' --listen 192.0.2.77 stock.img
+refuses 1 'cannot open no.img: .*' no.img
+refuses 1 'hint: is the name right\? ls \. shows' no.img
+refuses 1 "hint: is the name right\? ls 'a b' shows" 'a b/no.img'
+refuses 1 'hint: is the name right\? ls / shows' /no.img
 refuses 1 'no interface of this host has that address' --listen 192.0.2.77 stock.img
+cp stock.img "my router's.img" && refuses 1 "hint: chrimg fatten 'my router'.''s.img' makes" --uefi "my router's.img"
+check_exit 'a snapshot of it: the names in the hint are words of a shell' 1 \
+    "hint: chrimg convert 'my router'.''s.img' 'my router'.''s.qcow2'" "$CHRIMG" snapshot -c a "my router's.img"
 zip -q stock.zip stock.img 2>/dev/null && refuses 1 'is a zip' stock.zip
 refuses 1 '^chrimg: stock.img does not boot with UEFI' --uefi stock.img
 refuses 1 '^chrimg: ./stock.zip is a zip' ./stock.zip
@@ -107,8 +117,69 @@ check_exit 'a state folder that others may read' 1 'hint: it must be yours, with
     env XDG_STATE_HOME="$WORK/open" "$CHRIMG" boot stock.img
 check_exit 'a state folder that is none: ps says so' 1 'hint: set XDG_STATE_HOME to a folder' \
     env XDG_STATE_HOME="$WORK/file" "$CHRIMG" ps
+doctor_of() { # VARIABLE=VALUE PATTERN
+    check_exit "doctor, $1: $2" 1 "$2" env "$1" "$CHRIMG" doctor
+}
+doctor_of XDG_STATE_HOME=/proc/x 'missing +instances: cannot make the folder /proc/x'
+doctor_of XDG_STATE_HOME=/proc/x 'set XDG_STATE_HOME to a folder'
+doctor_of XDG_STATE_HOME="$WORK/open" 'missing +instances: .*others may use it'
+doctor_of XDG_RUNTIME_DIR="$WORK/file" 'missing +instances: .*'
+mkdir -p 'wide/chrimg' && chmod 777 wide/chrimg
+doctor_of XDG_RUNTIME_DIR="$WORK/wide" 'missing +instances: .*others may use it'
+long=$WORK/$(printf 'l%.0s' $(seq $((103 - 13 - 20 - ${#WORK} - 8))))
+mkdir -m 700 "$long"
+check_exit 'doctor: a runtime folder with room for short names only' 0 'lacking +instances: .*leaves 20 of the 32' \
+    env XDG_RUNTIME_DIR="$long" "$CHRIMG" doctor
+long=$WORK/$(printf 'l%.0s' {1..100})
+mkdir -m 700 "$long"
+doctor_of XDG_RUNTIME_DIR="$long" 'missing +instances: .*leaves 0 of the 32'
+rm -rf wide "$WORK"/lll*
+# What makes a folder is not lost to what tidies up, at the same time.
+beside_ps() {
+    local i failed=0 tidying=()
+    for i in 1 2 3; do
+        while [ ! -e over ]; do "$CHRIMG" ps -a >/dev/null 2>&1; done &
+        tidying+=($!)
+    done
+    for ((i = 0; i < 100 && failed == 0; i++)); do
+        "$CHRIMG" doctor >said 2>&1
+        if grep -qE 'missing +instances|cannot look at' said; then failed=1; cat said; fi
+    done
+    : >over
+    wait "${tidying[@]}"
+    return "$failed"
+}
+check 'doctor, and so boot, beside ps in a loop' beside_ps
+# Words of a path are not broken: what begins a line begins with a status.
+too_wide() { # COLUMNS
+    script -qec "stty cols $1 rows 24; NO_COLOR=1 '$CHRIMG' doctor" /dev/null </dev/null | tr -d '\r' |
+        grep -E '^(good|lacking|missing) ' | awk -v columns="$1" 'length > columns; END { exit !NR }'
+}
+if command -v script >/dev/null; then
+    for columns in 40 60 80; do
+        check_equal "doctor wraps at $columns columns" "$(too_wide "$columns" || echo nothing)" ''
+    done
+else
+    skip 'doctor wraps at the terminal' 'script is not installed'
+fi
+check_equal 'doctor leaves nothing behind' "$(find r s -mindepth 1 2>/dev/null)" ''
 rm -rf open s
 check_equal 'nothing is left behind' "$(ls r s 2>/dev/null)" 'r:'
+
+# ---- run: the command is looked for before the machine is started ----
+
+run_of() { # CMD...; no machine is started: QEMU would say that its image is not there
+    "$CHRIMG" run --ready none no.img -- "$@"
+}
+: >plain-file && mkdir bin && : >bin/no-program
+check_exit 'run: no such program' 127 'cannot run /no/such/command: No such file' run_of /no/such/command
+check_exit 'run: none in PATH' 127 'cannot run no-such-command' run_of no-such-command
+check_exit 'run: a file that is no program' 126 'cannot run ./plain-file: Permission denied' run_of ./plain-file
+check_exit 'run: a folder' 126 'cannot run /tmp: Permission denied' run_of /tmp
+no_program_in_path() { PATH=$WORK/bin:$PATH run_of no-program; }
+check_exit 'run: in PATH, but no program' 126 'cannot run no-program: Permission denied' no_program_in_path
+check_exit 'run: a program in PATH; then the image' 1 'no.img' run_of true
+rm -r bin
 
 # ---- what reaches the arguments ----
 
@@ -154,7 +225,7 @@ shows "file=$WORK/a,,b.fd,readonly=on" --firmware "$(cp code.fd a,b.fd && echo a
 
 # ---- files for other tools ----
 
-check_exit '--readconfig writes the file' 0 '-readconfig' "$CHRIMG" boot --readconfig router.ini stock.img
+check_exit '--readconfig writes the file, and names it by its whole path' 0 " -readconfig $WORK/router.ini " "$CHRIMG" boot --readconfig router.ini stock.img
 check 'the file is INI for QEMU' grep -q '^\[machine\]$' router.ini
 check_exit '--script' 0 '^#!/bin/sh' "$CHRIMG" boot --script stock.img
 check_exit '--systemd' 0 '^# /etc/systemd/system/chrimg-stock.service' "$CHRIMG" boot --systemd stock.img

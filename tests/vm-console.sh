@@ -3,7 +3,7 @@
 # terminal is as it was.
 # shellcheck disable=SC2317  # functions are called through check
 . "$(dirname "$0")/boot/machines.sh"
-needs_tool qemu-system-x86_64 jq curl tmux
+needs_tool qemu-system-x86_64 jq curl tmux script
 
 make_images() { make_asking plain serial-shell; }
 
@@ -41,6 +41,16 @@ console_attaches() {
     type_keys Enter && wait_for_screen 'standin#' && type_keys 'expr 6 \* 7' Enter &&
         wait_for_screen '^42' || return
     type_keys C-] && close_terminal && web_answers talk
+}
+
+# It holds the line; another one is refused, and does not say first that it has it.
+second_console_is_refused() {
+    open_terminal "$CHRIMG console talk"
+    type_keys Enter && wait_for_screen 'standin#' || return
+    script -qec "'$CHRIMG' console talk" /dev/null </dev/null >said
+    cat said
+    grep -q 'another console is attached' said && ! grep -q 'attached to talk' said || return
+    type_keys C-] && close_terminal
 }
 
 console_ends_by_signal() {
@@ -85,6 +95,18 @@ ps_fits() { # WIDTH PATTERN UNWANTED
 
 ps_is_whole_in_a_pipe() { "$CHRIMG" ps | grep -qE "^talk +running +[a-z]+ +[0-9]+ .* $WORK/plain.img\$"; }
 
+# The router boots for longer than what is typed ahead lasts.
+foreground_without_terminal() {
+    local pid
+    echo 'echo he""re' | "$CHRIMG" boot plain.img -i --name front --throwaway >output 2>said &
+    pid=$!
+    until [[ $(vm_value front .running) == true ]]; do kill -0 "$pid" || return; sleep 0.1; done
+    until grep -qa 'standin#' output; do kill -0 "$pid" || { cat said output; return 1; }; sleep 0.3; done
+    cat said
+    grep -q 'front runs until its router is shut down; SIGINT or SIGTERM ends it' said && ! grep -q 'Ctrl-A' said || return
+    "$CHRIMG" stop --now front && wait "$pid" && nothing_is_left front
+}
+
 # ---- tests ----
 
 check 'an image can be made' make_images
@@ -94,9 +116,11 @@ check 'ps on a wide terminal, too' ps_fits 200 "^NAME +STATUS +ACCEL +PID +UP +H
 check 'ps on 80 columns shortens the path' ps_fits 80 '^talk .* 127.0.0.1:[0-9]+ /[^ ]*…[^ ]*plain.img$' "$WORK"
 check 'ps on 40 columns leaves columns out' ps_fits 40 '^talk +running +127.0.0.1:[0-9]+$' 'ACCEL|PID|UP|IMAGE'
 check 'console on a terminal: attached, answered, detached' console_attaches
+check 'console: a second one is refused at once' second_console_is_refused
 check 'console: a signal restores the terminal' console_ends_by_signal
 check 'console: so does the end of the machine' console_ends_with_the_machine
 check 'boot -i on a terminal: Ctrl-A X ends both' foreground_quits
 check 'boot -i: a signal ends both and restores the terminal' foreground_ends_by_signal
+check 'boot -i without a terminal goes on until the machine is off' foreground_without_terminal
 check 'nothing is left at all' test -z "$(our_processes)$(find "$runtime" "$state" -mindepth 1 2>/dev/null)"
 done_testing

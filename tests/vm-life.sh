@@ -93,6 +93,25 @@ signal_ends_run() { # SIGNAL
     [[ $? == $((128 + $(kill -l "$1"))) ]] && nothing_is_left run
 }
 
+command_runs() { [[ -s command ]]; }
+machine_runs() { [[ $(vm_value run .running) == true ]]; }
+
+# Neither the command nor the machine outlives it, whatever it was at.
+run_is_killed() { # CONDITION
+    local pid command deadline=$((SECONDS + 60))
+    rm -f command
+    "$CHRIMG" run --name run --ready none plain.img -- sh -c 'echo $$ >command; exec sleep 600' &
+    pid=$!
+    until "$1"; do kill -0 "$pid" || return; sleep 0.02; done
+    command=$(cat command 2>/dev/null)
+    kill -9 "$pid"
+    wait "$pid" 2>/dev/null
+    until nothing_is_left run >left && { [[ ! $command ]] || is_dead "$command"; }; do
+        ((SECONDS < deadline)) || { cat left; return 1; }
+        sleep 0.2
+    done
+}
+
 signal_ends_boot() {
     local pid
     "$CHRIMG" boot plain.img --name ends --throwaway &
@@ -126,6 +145,20 @@ printed_line_is_an_instance() {
     if "$CHRIMG" restart life; then return 1; fi
     wait_until_it_says life 'standin: ready' && "$CHRIMG" stop life >said && cat said &&
         grep -q 'has shut down' said && wait $! && is_off life
+}
+
+# What it leaves is listed with the image that the user knows, and can be removed.
+printed_line_of_a_raw_image() {
+    "$CHRIMG" boot plain.img --name printed --print >line || return
+    sh line </dev/null >/dev/null 2>&1 &
+    until [[ -s $runtime/printed/pid ]]; do kill -0 $! || return; sleep 0.1; done
+    [[ $(vm_value printed .image) == */plain.img ]] && "$CHRIMG" stop --now printed || return
+    wait $!
+    [[ $(vm_value printed '"\(.status) \(.image)"') == "off "*/plain.img ]] || { "$CHRIMG" ps -a; return 1; }
+    "$CHRIMG" boot plain.img --name printed --throwaway >said 2>&1
+    cat said
+    grep -q 'chrimg stop --forget printed' said && "$CHRIMG" stop printed && "$CHRIMG" stop --forget printed &&
+        nothing_is_left printed
 }
 
 readconfig_spares_an_image() {
@@ -178,11 +211,14 @@ check 'an image that another program holds is refused' image_of_another_program_
 check 'kill -9 of QEMU: ps tidies up, the image is sound' qemu_is_killed
 check 'it boots after that' boots_after_that
 check 'a printed line makes an instance: seen, not restarted, shut down' printed_line_is_an_instance
+check 'what the line of a raw image has left: seen, and forgotten' printed_line_of_a_raw_image
 check '--readconfig writes over no image' readconfig_spares_an_image
 check 'stop --forget' "$CHRIMG" stop --forget life
 check 'nothing is left of it' nothing_is_left life
 check 'a guest that ignores the power button is ended after the deadline' power_button_is_ignored
 check 'kill -9 of chrimg, at any time, hides nothing' chrimg_is_killed
+check 'kill -9 of chrimg run ends its command and its machine' run_is_killed command_runs
+check 'also while it boots' run_is_killed machine_runs
 check 'SIGTERM to chrimg boot ends the machine' signal_ends_boot
 check 'SIGTERM to chrimg run ends the machine' signal_ends_run TERM
 check 'SIGINT to chrimg run ends the machine' signal_ends_run INT

@@ -135,6 +135,10 @@ check_equal "the machine goes on meanwhile" "$(field router .status)" running
 has_snapshot() { # TAG [with-memory]
     qemu-img snapshot -U -l router.qcow2 | grep -qE "^[0-9]+ +$1 +${2:+[0-9.]+ [KM]iB}"
 }
+in_use='router.qcow2 is in use: instance router runs from it'
+check_exit "info: names the machine that runs from the image" 1 "$in_use" "$CHRIMG" info router.qcow2
+check_exit "convert, too" 1 "$in_use" "$CHRIMG" convert router.qcow2 out.img
+check_exit "and what ends it" 1 'hint: chrimg stop router first; info, ls,' "$CHRIMG" check router.qcow2
 check "a snapshot of the running disk" "$CHRIMG" snapshot -c disk router.qcow2
 check "is there for qemu-img" has_snapshot disk
 check_exit "the same tag again is refused" 1 'is there already' "$CHRIMG" snapshot -c disk router.qcow2
@@ -182,6 +186,22 @@ check_exit "stop of what is off says so" 0 'was off already' "$CHRIMG" stop rout
 check_exit "ps -a knows it" 0 '^router +off ' "$CHRIMG" ps -a
 check_exit "stop --forget removes the rest" 0 'is forgotten' "$CHRIMG" stop --forget router
 check "nothing is left" nothing_is_left
+
+# The machine is off, so both go for the lock at once; the one that comes too late has no --name to take.
+restarts_at_once() {
+    local i
+    "$CHRIMG" boot --ready none --name twice stock.img || return
+    for ((i = 0; i < 10; i++)); do
+        "$CHRIMG" stop --now twice >/dev/null 2>&1
+        "$CHRIMG" restart --now twice >one 2>&1 &
+        "$CHRIMG" restart --now twice >two 2>&1
+        wait $!
+        if grep -q 'runs already' one two; then break; fi
+    done
+    cat one two
+    "$CHRIMG" stop --now --forget twice && grep -q 'hint: another command has started it' one two && ! grep -q -e --name one two
+}
+check "restart: who loses against another one is told so" restarts_at_once
 
 # The disk goes back before the memory is read, so nothing of the old memory may be written after that.
 memory_of_another_size() {
@@ -271,6 +291,7 @@ check_equal "and starts nothing again" "$ok" 0
 # What a power cut may leave.
 : >"$folders/state/chrimg/asked/record.json"
 check_exit "an empty record is damaged" 3 'no record that this chrimg understands' "$CHRIMG" stop asked
+check_exit "ps -a does not hide it" 0 '^asked +damaged .*(router.qcow2|-)$' "$CHRIMG" ps -a
 check_exit "it can be forgotten, and says what that removes" 0 'removed: .*record.json' \
     "$CHRIMG" stop --forget asked
 
@@ -313,6 +334,8 @@ check_exit "a pattern that never comes: it says what it heard" 1 'not ready afte
 check_exit "a broken pattern" 2 'regular expression|serial:' \
     "$CHRIMG" boot --rm --name never --ready 'serial:(' router.qcow2
 check_exit "a QEMU that does not start says why" 1 'QEMU ended: .*pizza' \
+    "$CHRIMG" boot --rm --name never --accel tcg --cpu pizza router.qcow2
+check_exit "and where the right ones are" 1 'hint: qemu-system-x86_64 -cpu help lists' \
     "$CHRIMG" boot --rm --name never --accel tcg --cpu pizza router.qcow2
 linked_runtime() {
     mkdir -m 700 "$folders/other" "$folders/linked" && ln -s "$folders/other" "$folders/linked/chrimg" || return
@@ -369,6 +392,8 @@ check "run leaves nothing" nothing_is_left
 check_exit "a raw image gets an overlay" 0 'raw image is kept as it is' \
     "$CHRIMG" boot --ready none --name raw stock.img
 overlay=("$folders"/state/chrimg/raw/disk-*.qcow2)
+check_exit "whose image other commands do not change, and they name the machine" 1 \
+    'stock.img is in use: instance raw runs from it' "$CHRIMG" resize stock.img 1G
 check_equal "over the image" "$(qemu-img info -U --output=json "${overlay[0]}" | jq -r '."full-backing-filename"')" \
     "$PWD/stock.img"
 check "which is ended" "$CHRIMG" stop --now raw

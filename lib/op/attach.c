@@ -56,6 +56,9 @@ int chr_vm_console(const char *name, bool foreground, int input, int output,
             .log = foreground ? record.serial_log : NULL,
             .qmp_socket = foreground && strcmp(record.accel, "tcg") != 0 ? record.qmp_socket : NULL,
             .process = &process,
+            .attached = watch->attached,
+            .name = record.name,
+            .context = watch->context,
         };
 
         if (vm_console(&line, foreground ? VM_KEYS_QEMU : VM_KEYS_DETACH, input, output,

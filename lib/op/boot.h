@@ -86,6 +86,18 @@ int boot_for_each(boot_each_fn *function, void *context, struct chr_error *err);
 bool boot_find_by_image(const char *path, struct vm_instance *instance, struct vm_record *record,
                         struct vm_process *process);
 
+/*
+ * A record of an instance that has none, or a DAMAGED one: of the machine that runs, else
+ * of the files in its folder.  False when there is neither.
+ */
+bool boot_unrecorded(const struct vm_instance *instance, bool damaged, struct vm_record *record);
+
+/* The image as the user knows it: of an overlay that no record tells of, what is below. */
+char *boot_image_of(const struct vm_record *record, struct chr_error *err);
+
+/* Where the image PATH is busy because an instance runs from it, ERR names that. */
+void boot_name_holder(const char *path, bool writing, struct chr_error *err);
+
 /* Find instance NAME (NULL: as chr_vm_get()) and read its record. */
 int boot_find(const char *name, bool off_too, struct vm_instance *instance,
               struct vm_record *record, struct chr_error *err);

@@ -7,6 +7,7 @@
 #include "op/boot.h"
 #include "op/files.h"
 #include "vm/emit.h"
+#include "vm/text.h"
 
 /* How every file of vm_emit_readconfig() begins. */
 #define READCONFIG_HEAD "# The router "
@@ -27,18 +28,32 @@ static int check_target(const char *file, struct chr_error *err)
     return err_hint(err, "take another name, or remove it first");
 }
 
+/* The line is to run in any folder, as the other paths in it do. */
+static char *absolute(const char *file, struct chr_error *err)
+{
+    AUTO_FREE char *here = NULL;
+
+    if (file[0] == '/')
+        return mem_strdup(file, err);
+    here = getcwd(NULL, 0);
+    if (here == NULL)
+        (void)err_errno(err, errno, "cannot find the current folder");
+    return here != NULL ? text_new(err, "%s/%s", here, file) : NULL;
+}
+
 /* The INI goes to its file, the shell line that uses it is the text. */
 static int emit_readconfig(const struct vm_host *host, const struct vm_plan *plan,
                            const char *file, char **text, struct chr_error *err)
 {
     AUTO_OUTPUT struct output output = {0};
     AUTO_FREE char *ini = NULL;
+    AUTO_FREE char *place = NULL;
     size_t length;
 
     if (file == NULL)
         return err_set(err, CHR_E_USAGE, "--readconfig wants a file to write");
-    if (check_target(file, err) < 0 ||
-        vm_emit_readconfig(host, plan, file, &ini, text, err) < 0)
+    if (check_target(file, err) < 0 || (place = absolute(file, err)) == NULL ||
+        vm_emit_readconfig(host, plan, place, &ini, text, err) < 0)
         return -1;
     length = strlen(ini);
     if (output_begin(file, length, true, &output, err) < 0 ||

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/shell.h"
 #include "op/commit.h"
 #include "op/files.h"
 #include "op/pack.h"
@@ -66,7 +67,7 @@ static int copy_file_out(const struct chr_image *image, const struct side *side,
         return err_set(err, CHR_E_USAGE, "%s is the image itself", target);
     if (output_begin(target, 0, force, &output, err) < 0)
         return err->code == CHR_E_REFUSED
-                   ? err_hint(err, "chrimg cp IMG:/PATH - > %s writes there", target) : -1;
+                   ? err_hint(err, "chrimg cp IMG:/PATH - > %s writes there", HINT_WORD(target)) : -1;
     if (unpack_contents(side->window, node, output.blk->fd, err) < 0)
         return -1;
     report->files = 1;

@@ -1,11 +1,8 @@
 /* chr_doctor(): what this host has, in sentences. */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "op/boot.h"
 #include "vm/firmware.h"
@@ -205,43 +202,34 @@ static void look_at_vfio(struct doctor *doctor, const struct vm_host *host)
                   "in anew", host->user[0] != '\0' ? host->user : "USER", needed >> 10);
 }
 
-/* The nearest folder at or above PATH that is there, into NEAREST; false when it cannot be written to. */
-static bool is_writable(const char *path, char nearest[VM_PATH_SIZE])
+/* The longest name of an instance whose sockets have a path that is short enough. */
+static int name_room(const struct vm_host *host)
 {
-    struct stat info;
-    char *slash;
-
-    (void)snprintf(nearest, VM_PATH_SIZE, "%s", path);
-    while (lstat(nearest, &info) < 0 && errno == ENOENT &&
-           (slash = strrchr(nearest, '/')) != NULL && slash != nearest)
-        *slash = '\0';
-    return access(nearest, W_OK | X_OK) == 0;
+    return VM_SOCKET_PATH_MAX - (int)strlen(host->runtime_folder) - (int)strlen("//serial.sock");
 }
 
 /* No machine runs without a place for its sockets and its record. */
-static bool look_at_folder(struct doctor *doctor, const char *path, const char *variable)
-{
-    char nearest[VM_PATH_SIZE];
-    struct chr_doctor_item *item;
-
-    if (is_writable(path, nearest))
-        return true;
-    item = add(doctor, false, "instances", "%.180s cannot be written to: %s", nearest,
-               strerror(errno));
-    item->needed = true;
-    remedy_is(item, "make it writable, or set %s to a folder that is", variable);
-    return false;
-}
-
 static void look_at_folders(struct doctor *doctor, const struct vm_host *host)
 {
-    bool state = look_at_folder(doctor, host->state_folder, "XDG_STATE_HOME");
-    bool runtime = look_at_folder(doctor, host->runtime_folder, "XDG_RUNTIME_DIR");
+    struct chr_doctor_item *item;
+    struct chr_error problem;
+    int room = name_room(host);
 
-    if (!state || !runtime)
-        return;
-    (void)add(doctor, true, "instances", "%.110s, and sockets in %.110s", host->state_folder,
-              host->runtime_folder);
+    if (vm_instance_try_folders(host, &problem) < 0) {
+        item = add(doctor, false, "instances", "%.255s", problem.message);
+        item->needed = true;
+        remedy_is(item, "%.255s", problem.hint);
+    } else if (room < CHR_BOOT_NAME_MAX) {
+        item = add(doctor, false, "instances", "%.110s leaves %d of the %d bytes that a name in a "
+                   "socket's path may need", host->runtime_folder, room < 0 ? 0 : room,
+                   CHR_BOOT_NAME_MAX);
+        item->needed = room < 1;
+        remedy_is(item, "%sset XDG_RUNTIME_DIR to a folder with a shorter path",
+                  room < 1 ? "" : "a shorter --name, or ");
+    } else {
+        (void)add(doctor, true, "instances", "%.110s, and sockets in %.110s", host->state_folder,
+                  host->runtime_folder);
+    }
 }
 
 int chr_doctor(struct chr_doctor_report **out, struct chr_error *err)

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/shell.h"
 #include "block/lock.h"
 #include "block/raw.h"
 #include "op/undo.h"
@@ -244,7 +245,7 @@ static int check_name(const char *path, bool force, struct chr_error *err)
     if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode)) {
         (void)err_set(err, CHR_E_REFUSED, "%s is a device or a pipe, not a file to replace", path);
         return err_hint(err, "write a file and copy it there, or chrimg convert IMG - | dd of=%s",
-                        path);
+                        HINT_WORD(path));
     }
     return force ? 0 : refuse_existing(path, err);
 }

@@ -2,9 +2,11 @@
 #include "op/image.h"
 
 #include "base/bytes.h"
+#include "base/shell.h"
 #include "block/raw.h"
 #include "block/zip.h"
 #include "qcow2/qcow2.h"
+#include "op/boot.h"
 #include "op/foreign.h"
 #include "op/undo.h"
 
@@ -119,6 +121,19 @@ static int check_size(const struct chr_image *image, struct chr_error *err)
     return err_hint(err, "was the download or copy cut off? truncate -s %%512 fills it with zeros");
 }
 
+/* The file is not there: where it was looked for. */
+static int missing(const char *path, struct chr_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    AUTO_FREE char *folder = mem_strdup(slash != NULL ? path : ".", err);
+
+    if (folder == NULL)
+        return -1;
+    if (slash != NULL)
+        folder[slash > path ? slash - path : 1] = '\0';
+    return err_hint(err, "is the name right? ls %s shows what is there", HINT_WORD(folder));
+}
+
 int chr_image_open(const char *name, unsigned flags, struct chr_image **out, struct chr_error *err)
 {
     AUTO_IMAGE struct chr_image *image = mem_new(1, sizeof *image, err);
@@ -141,8 +156,11 @@ int chr_image_open(const char *name, unsigned flags, struct chr_image **out, str
         mode = RAW_READ;
         flags &= ~(unsigned)CHR_OPEN_WRITE;
     }
-    if (raw_open(image->path, mode, &image->file, err) < 0)
-        return -1;
+    if (raw_open(image->path, mode, &image->file, err) < 0) {
+        if (err->code == CHR_E_BUSY)
+            boot_name_holder(image->path, mode == RAW_WRITE, err);
+        return err->code == CHR_E_MISSING && err->hint[0] == '\0' ? missing(image->path, err) : -1;
+    }
     if (image->file->size == 0)
         return err_set(err, CHR_E_DAMAGED, "%s is empty", image->path);
     if (open_format(image, flags, err) < 0 || check_size(image, err) < 0)

@@ -12,6 +12,7 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "base/shell.h"
 #include "op/image.h"
 #include "qcow2/qcow2.h"
 #include "vm/clock.h"
@@ -102,7 +103,7 @@ static int need(const char *path, const char *tag, enum kind *kind, char name[CH
     if (*kind != NO_SNAPSHOT)
         return 0;
     (void)err_set(err, CHR_E_MISSING, "%s: there is no snapshot %s", path, tag);
-    return err_hint(err, "chrimg snapshot -l %s lists them", path);
+    return err_hint(err, "chrimg snapshot -l %s lists them", HINT_WORD(path));
 }
 
 /* Nothing is reported that was not seen. */

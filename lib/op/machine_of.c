@@ -1,4 +1,4 @@
-/* The running machine that writes to an image. */
+/* The running machine that writes to an image, or reads from it. */
 #include <string.h>
 #include <sys/stat.h>
 
@@ -6,6 +6,7 @@
 
 struct search {
     struct stat image;
+    bool readers_too; /* machines that write to an overlay over it, or to nothing */
     struct vm_instance *instance;
     struct vm_record *record;
     struct vm_process *process;
@@ -24,16 +25,24 @@ static bool writes_to_image(const struct vm_record *record)
     return true;
 }
 
+/* What it writes to, or has below that; of a machine that others started, both differ. */
+static bool runs_from(const struct search *search, const struct vm_record *record,
+                      struct chr_error *err)
+{
+    AUTO_FREE char *image = search->readers_too ? boot_image_of(record, err) : NULL;
+    struct stat info;
+
+    return stat(image != NULL ? image : record->image, &info) == 0 &&
+           info.st_dev == search->image.st_dev && info.st_ino == search->image.st_ino &&
+           (search->readers_too || writes_to_image(record));
+}
+
 static int match_image(struct vm_instance *instance, struct vm_record *record, void *context,
                        struct chr_error *err)
 {
     struct search *search = context;
-    struct stat info;
 
-    (void)err;
-    if (stat(record->image, &info) < 0 || info.st_dev != search->image.st_dev ||
-        info.st_ino != search->image.st_ino || !writes_to_image(record) ||
-        !vm_record_process(record, search->process))
+    if (!runs_from(search, record, err) || !vm_record_process(record, search->process))
         return 0;
     *search->instance = *instance;
     *search->record = *record;
@@ -48,6 +57,22 @@ bool boot_find_by_image(const char *path, struct vm_instance *instance, struct v
     struct chr_error ignored;
 
     return stat(path, &search.image) == 0 && boot_for_each(match_image, &search, &ignored) == 1;
+}
+
+void boot_name_holder(const char *path, bool writing, struct chr_error *err)
+{
+    AUTO_VM_RECORD struct vm_record record = {0};
+    AUTO_VM_PROCESS struct vm_process process = VM_NO_PROCESS;
+    struct vm_instance instance;
+    struct search search = {
+        .readers_too = true, .instance = &instance, .record = &record, .process = &process};
+    struct chr_error ignored;
+
+    if (stat(path, &search.image) < 0 || boot_for_each(match_image, &search, &ignored) != 1)
+        return;
+    (void)err_set(err, CHR_E_BUSY, "%s is in use: instance %s runs from it", path, record.name);
+    (void)err_hint(err, "chrimg stop %s first%s", record.name,
+                   writing ? "" : "; info, ls, cat and cp read it as it is with --force-share");
 }
 
 bool chr_vm_of_image(const char *path, char name[CHR_BOOT_NAME_MAX + 1])

@@ -35,7 +35,7 @@ static int fill_vm(struct chr_vm *vm, const struct vm_record *record, struct chr
     (void)snprintf(vm->name, sizeof vm->name, "%s", record->name);
     vm->started = record->started;
     vm->endpoints = mem_new(record->forward_count, sizeof *vm->endpoints, err);
-    if ((vm->image = mem_strdup(record->image, err)) == NULL ||
+    if ((vm->image = boot_image_of(record, err)) == NULL ||
         (vm->arch = mem_strdup(record->arch, err)) == NULL ||
         (vm->accel = mem_strdup(record->accel, err)) == NULL ||
         (vm->firmware = mem_strdup(record->firmware, err)) == NULL ||
@@ -64,9 +64,12 @@ static void see_state(struct chr_vm *vm, const struct vm_record *record)
 
     (void)strcpy(vm->status, "off");
     vm->running = vm_record_process(record, &process);
-    if (!vm->running)
+    if (vm->running)
+        vm->pid = (long)process.pid;
+    if (record->damaged)
+        (void)strcpy(vm->status, "damaged");
+    if (!vm->running || record->damaged)
         return;
-    vm->pid = (long)process.pid;
     vm_observe(record->qmp_socket, 0, STATUS_PATIENCE_MS, &observation);
     (void)snprintf(vm->status, sizeof vm->status, "%s",
                    observation.seen ? observation.status : "silent");
@@ -86,15 +89,21 @@ struct chr_vm *boot_describe(const struct vm_record *record, struct chr_error *e
 
 /* ---- all of them ---- */
 
-/* A start that was killed before it had written anything down. */
-static void sweep(struct vm_instance *instance)
+/*
+ * A start that was killed before it had written anything down is swept away; what QEMU has
+ * left that others started is an instance.  A start that holds the lock is none yet.
+ */
+static bool look_without_record(struct vm_instance *instance, struct vm_record *record)
 {
     struct chr_error ignored;
+    bool found;
 
     if (vm_instance_try_lock(instance, &ignored) < 0)
-        return;
+        return false;
     vm_record_sweep(instance);
+    found = boot_unrecorded(instance, false, record);
     vm_instance_unlock(instance);
+    return found;
 }
 
 /* Read NAME's record, and take away what it left if it is off. False: there is none (any more). */
@@ -109,9 +118,8 @@ static bool look_up(const struct vm_host *host, const char *name, struct vm_inst
     if (vm_instance_place(host, name, instance, &ignored) < 0)
         return false;
     if (vm_record_read(instance, record, &ignored) < 0) {
-        if (ignored.code == CHR_E_MISSING)
-            sweep(instance);
-        return false;
+        return ignored.code == CHR_E_DAMAGED ? boot_unrecorded(instance, true, record)
+               : ignored.code == CHR_E_MISSING && look_without_record(instance, record);
     }
     if (vm_record_process(record, &process))
         return true;
@@ -213,7 +221,7 @@ static int choose(struct vm_instance *instance, struct vm_record *record, void *
     size_t length = strlen(choice->names);
 
     (void)err;
-    if (!vm_record_process(record, &process) && !choice->off_too)
+    if (record->damaged || (!vm_record_process(record, &process) && !choice->off_too))
         return 0;
     (void)snprintf(choice->names + length, sizeof choice->names - length, "%s%s",
                    length > 0 ? ", " : "", record->name);
@@ -256,10 +264,12 @@ int boot_find(const char *name, bool off_too, struct vm_instance *instance,
         return find_only(off_too, instance, record, err);
     if (boot_folders(&host, err) < 0 || vm_instance_place(host, name, instance, err) < 0)
         return -1;
-    if (!look_up(host, name, instance, record))
+    if (!look_up(host, name, instance, record) || record->damaged) {
+        vm_record_release(record);
         return vm_record_read(instance, record, err) < 0
                    ? -1
                    : err_set(err, CHR_E_MISSING, "there is no instance %s", name);
+    }
     if (off_too || vm_record_process(record, &process))
         return 0;
     vm_record_release(record);

@@ -4,9 +4,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/shell.h"
 #include "base/utf.h"
 #include "op/image.h"
 #include "op/live.h"
+#include "op/way_out.h"
 #include "qcow2/qcow2.h"
 
 #define KEPT_PREFIX "before-apply-"
@@ -30,11 +32,13 @@ static int check_tag(const char *tag, struct chr_error *err)
 
 int snapshot_refuse_format(const char *path, enum chr_format format, struct chr_error *err)
 {
+    AUTO_FREE char *copy = way_out_name(path, ".qcow2", err);
+
+    if (copy == NULL)
+        return -1;
     (void)err_set(err, CHR_E_REFUSED, "%s is a %s image, which cannot hold snapshots", path,
                   chr_format_name(format));
-    return err_hint(err, "chrimg convert %s %.*s.qcow2", path,
-                    (int)(strrchr(path, '.') != NULL ? strrchr(path, '.') - path
-                                                     : (long)strlen(path)), path);
+    return err_hint(err, "chrimg convert %s %s", HINT_WORD(path), copy);
 }
 
 /* Open PATH for a change of its snapshots. */
@@ -99,7 +103,7 @@ int chr_snapshot_create_live(const char *path, const char *tag, bool with_memory
         return create_in_file(path, tag, err);
     (void)err_set(err, CHR_E_REFUSED, "no machine that chrimg has started runs from %s: there is "
                   "no memory to keep", path);
-    return err_hint(err, "chrimg boot %s starts one", path);
+    return err_hint(err, "chrimg boot %s starts one", HINT_WORD(path));
 }
 
 int chr_snapshot_create(const char *path, const char *tag, struct chr_error *err)
@@ -151,7 +155,7 @@ static int find_tag(struct chr_image *image, const char *tag, struct chr_error *
     if (found)
         return 0;
     (void)err_set(err, CHR_E_MISSING, "there is no snapshot %s", tag);
-    return err_hint(err, "chrimg snapshot -l %s lists them", image->path);
+    return err_hint(err, "chrimg snapshot -l %s lists them", HINT_WORD(image->path));
 }
 
 int snapshot_apply_file(const char *path, const char *tag, bool keep, char kept[CHR_TAG_MAX + 1],

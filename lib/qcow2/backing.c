@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "block/raw.h"
 
 /* Names such as "nbd://host" or "json:{}": a colon before any slash. */
@@ -78,5 +79,17 @@ int backing_open(const struct header *header, const char *path, unsigned depth, 
         return -1;
     if (open_as(header->backing_format, full, depth + 1, out, err) < 0)
         return err_context(err, "backing file %s", full);
+    return 0;
+}
+
+int qcow2_backing_name(struct blk *file, char **name, struct chr_error *err)
+{
+    const struct host_file host = {.blk = file};
+    struct header header;
+
+    if (header_read(&host, &header, err) < 0)
+        return -1;
+    *name = STEAL(header.backing_name);
+    header_release(&header);
     return 0;
 }

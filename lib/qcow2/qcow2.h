@@ -50,6 +50,12 @@ enum qcow2_compression {
     QCOW2_ZSTD = 1,
 };
 
+/*
+ * The backing file that the qcow2 FILE names, as it spells it, and nothing else of it read;
+ * *NAME is the caller's, NULL when there is none.
+ */
+int qcow2_backing_name(struct blk *file, char **name, struct chr_error *err);
+
 struct qcow2_info {
     unsigned version;
     uint64_t virtual_size; /* of the active disk */

@@ -16,6 +16,22 @@
 #include "vm/ports.h"
 #include "vm/text.h"
 
+int vm_record_places(const struct vm_instance *instance, struct vm_record *record,
+                     struct chr_error *err)
+{
+    (void)strcpy(record->name, instance->name);
+    record->qmp_socket = text_new(err, "%s/qmp.sock", instance->runtime);
+    record->serial_socket = text_new(err, "%s/serial.sock", instance->runtime);
+    record->serial_log = text_new(err, "%s/serial.log", instance->state);
+    record->log_file = text_new(err, "%s/qemu.log", instance->state);
+    record->ready = CHR_READY_NONE;
+    record->adopted = true;
+    return record->qmp_socket != NULL && record->serial_socket != NULL &&
+                   record->serial_log != NULL && record->log_file != NULL
+               ? 0
+               : -1;
+}
+
 #ifdef __linux__
 
 #define ARGUMENTS_SIZE ((size_t)1 << 20)
@@ -169,16 +185,9 @@ static int describe(const struct vm_instance *instance, struct vm_record *record
     record->arch = strdup(arch != NULL ? arch + strlen("qemu-system-") : "unknown");
     record->accel = accel != NULL ? strndup(accel, strcspn(accel, ",")) : strdup("tcg");
     record->firmware = strdup(is_uefi ? "UEFI" : "SeaBIOS");
-    record->qmp_socket = text_new(&ignored, "%s/qmp.sock", instance->runtime);
-    record->serial_socket = text_new(&ignored, "%s/serial.sock", instance->runtime);
-    record->serial_log = text_new(&ignored, "%s/serial.log", instance->state);
-    record->log_file = text_new(&ignored, "%s/qemu.log", instance->state);
-    record->ready = CHR_READY_NONE;
-    record->adopted = true;
-    return read_forwards(record) == 0 && record->image != NULL && record->arch != NULL && record->accel != NULL &&
-                   record->firmware != NULL && record->listen != NULL &&
-                   record->qmp_socket != NULL && record->serial_socket != NULL &&
-                   record->serial_log != NULL && record->log_file != NULL
+    return vm_record_places(instance, record, &ignored) == 0 && read_forwards(record) == 0 &&
+                   record->image != NULL && record->arch != NULL && record->accel != NULL &&
+                   record->firmware != NULL && record->listen != NULL
                ? 0
                : -1;
 }
@@ -203,7 +212,6 @@ static bool fill(const struct vm_instance *instance, struct vm_record *record)
         read_arguments(process.pid, record) < 0 || value_of(record, "-pidfile", path) == NULL ||
         strcmp(value_of(record, "-pidfile", path), path) != 0)
         return false;
-    (void)strcpy(record->name, instance->name);
     record->started = (int64_t)info.st_mtime;
     vm_record_bind(record, &process);
     return describe(instance, record) == 0;

@@ -306,6 +306,8 @@ int vm_console(const struct vm_line *line, enum vm_console_keys keys, int input,
 
     if (connection < 0)
         return -1;
+    if (line->attached != NULL)
+        line->attached(line->name, line->context);
     result = terminal_take(&terminal, input, err);
     if (result == 0 && line->log != NULL)
         show_log(line->log, output);

@@ -23,6 +23,10 @@ struct vm_line {
     const char *log; /* what the guest has said so far, which comes first; or NULL */
     const char *qmp_socket; /* QEMU is asked there whether the guest runs; or NULL */
     const struct vm_process *process;
+    /* Called with NAME when the line is ours, and before the terminal is taken; or NULL. */
+    void (*attached)(const char *name, void *context);
+    const char *name;
+    void *context;
 };
 
 enum vm_console_keys {

@@ -115,6 +115,8 @@ static int say_died(const struct vm_record *record, struct chr_error *err)
         return err_hint(err, "another QEMU, qemu-img or chrimg uses the image; chrimg ps");
     if (strstr(words, "host forwarding") != NULL)
         return err_hint(err, "another program took the port meanwhile; --forward names others");
+    if (strstr(words, "CPU model") != NULL)
+        return err_hint(err, "qemu-system-%s -cpu help lists what --cpu takes", record->arch);
     return -1;
 }
 

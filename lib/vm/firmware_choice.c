@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/shell.h"
 #include "vm/decide.h"
 #include "vm/firmware.h"
 
@@ -25,14 +26,15 @@ static int refuse_unbootable(const struct vm_case *vm, struct chr_error *err)
     (void)err_set(err, CHR_E_REFUSED, "%s boots neither with BIOS (%s) nor with UEFI (%s)",
                   vm_image_name(image), image->bios.reason, image->uefi.reason);
     return err_hint(err, "chrimg fatten %s makes a CHR bootable with UEFI; chrimg info says what is there",
-                    vm_image_name(image));
+                    HINT_WORD(vm_image_name(image)));
 }
 
 static int refuse_uefi(const struct vm_case *vm, const char *why, struct chr_error *err)
 {
     (void)err_set(err, CHR_E_REFUSED, "%s does not boot with UEFI%s: %s", vm_image_name(vm->image),
                   why, vm->image->uefi.reason);
-    return err_hint(err, "chrimg fatten %s makes an image that does", vm_image_name(vm->image));
+    return err_hint(err, "chrimg fatten %s makes an image that does",
+                    HINT_WORD(vm_image_name(vm->image)));
 }
 
 static int choose_kind_on_aarch64(const struct vm_case *vm, struct vm_plan *plan,

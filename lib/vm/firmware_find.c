@@ -265,8 +265,11 @@ static int resolve(const char *path, char *out, struct chr_error *err)
 {
     AUTO_FREE char *absolute = realpath(path, NULL);
 
-    if (absolute == NULL)
-        return err_errno(err, errno, "firmware %s", path);
+    if (absolute == NULL) {
+        (void)err_errno(err, errno, "firmware %s", path);
+        return err_hint(err, "--firmware is CODE or CODE,VARS, which are files; chrimg doctor shows what "
+                        "is found without it");
+    }
     if (strlen(absolute) >= VM_PATH_SIZE)
         return err_set(err, CHR_E_USAGE, "firmware %s: its path is longer than %d bytes", path,
                        VM_PATH_SIZE - 1);

@@ -312,8 +312,10 @@ static int add_named(struct vm_host *host, const char *name, const char *arch,
     else if ((absolute = realpath(name, NULL)) == NULL ||
              snprintf(path, sizeof path, "%s", absolute) >= (int)sizeof path || !is_program(path))
         path[0] = '\0';
-    if (path[0] == '\0')
-        return err_set(err, CHR_E_MISSING, "--qemu %s: there is no such program", name);
+    if (path[0] == '\0') {
+        (void)err_set(err, CHR_E_MISSING, "--qemu %s: there is no such program", name);
+        return err_hint(err, "chrimg doctor shows those that are found without --qemu");
+    }
     return add_binary(host, arch, path, err);
 }
 

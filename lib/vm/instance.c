@@ -14,6 +14,8 @@
 
 #define LOCK_PATIENCE_MS 10000 /* a start copies firmware variables, maybe a zip's disk */
 #define LOCK_STEP_MS 10
+/* How often `chrimg ps` in a loop may take an empty folder away before it is locked. */
+#define FOLDER_TRIES 100
 
 /* ---- places ---- */
 
@@ -115,12 +117,14 @@ static int take_lock(const char *path, int64_t patience_ms, int *fd, struct chr_
 
 int vm_instance_lock_new(struct vm_instance *instance, struct chr_error *err)
 {
+    unsigned tries = FOLDER_TRIES;
     int result;
 
     do {
-        if (make_private(instance->state, "XDG_STATE_HOME", err) < 0)
-            return -1;
-        result = take_lock(instance->state, LOCK_PATIENCE_MS, &instance->lock, err);
+        if (make_private(instance->state, "XDG_STATE_HOME", err) == 0)
+            result = take_lock(instance->state, LOCK_PATIENCE_MS, &instance->lock, err);
+        else
+            result = err->code == CHR_E_MISSING && tries-- > 0 ? -2 : -1;
     } while (result == -2);
     return result;
 }
@@ -274,6 +278,24 @@ int vm_instance_tidy(struct vm_instance *instance, const struct vm_record *recor
         return -1;
     if (forget || record->remove)
         remove_parent(instance->state);
+    return result;
+}
+
+int vm_instance_try_folders(const struct vm_host *host, struct chr_error *err)
+{
+    AUTO_VM_INSTANCE struct vm_instance instance = VM_NO_INSTANCE;
+    const struct vm_record nothing = {0};
+    struct chr_error ignored;
+    char name[CHR_BOOT_NAME_MAX + 1];
+    int result;
+
+    /* An empty folder of a process that was killed goes with the next `chrimg ps`. */
+    (void)snprintf(name, sizeof name, "doctor-%ld", (long)getpid());
+    if (vm_instance_place(host, name, &instance, err) < 0 ||
+        vm_instance_lock_new(&instance, err) < 0)
+        return -1;
+    result = vm_instance_prepare(&instance, err);
+    (void)vm_instance_tidy(&instance, &nothing, true, &ignored);
     return result;
 }
 

@@ -36,6 +36,7 @@ struct vm_record {
     char *log_file; /* QEMU's own */
     bool remove;    /* the instance goes when the machine is off */
     bool adopted;   /* somebody else started QEMU: there is no file of this record */
+    bool damaged;   /* the file tells nothing; what is here was seen in the folders */
     enum chr_ready ready;
     uint16_t ready_port;
     char *ready_pattern; /* or NULL */
@@ -66,6 +67,12 @@ int vm_instance_place(const struct vm_host *host, const char *name, struct vm_in
  * CHR_E_BUSY when another process holds it for longer than a few seconds.
  */
 int vm_instance_lock_new(struct vm_instance *instance, struct chr_error *err);
+
+/*
+ * Do what a start does first, and take it back: make the folders of an instance that
+ * nobody has, and lock it.
+ */
+int vm_instance_try_folders(const struct vm_host *host, struct chr_error *err);
 
 /* Take the lock of an instance that is there; CHR_E_MISSING when there is none. */
 int vm_instance_lock(struct vm_instance *instance, struct chr_error *err);
@@ -115,6 +122,10 @@ void vm_record_release(struct vm_record *record);
  * arguments of its process (Linux); false when none runs.
  */
 bool vm_record_adopt(const struct vm_instance *instance, struct vm_record *record);
+
+/* Fill in the name, and where an instance that chrimg has not started has its sockets and logs. */
+int vm_record_places(const struct vm_instance *instance, struct vm_record *record,
+                     struct chr_error *err);
 
 /* Fill in pid, start_time and boot_id. */
 void vm_record_bind(struct vm_record *record, const struct vm_process *process);

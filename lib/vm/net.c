@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/shell.h"
 #include "vm/decide.h"
 
 uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t length)
@@ -84,7 +85,8 @@ static int check_bridge(const struct vm_case *vm, const char *name, struct chr_e
     if (!vm->host->bridge_helper_setuid && vm->host->uid != 0) {
         (void)err_set(err, CHR_E_REFUSED, "--net bridge:%s: %s is not setuid root, so it may not "
                                           "add to a bridge", name, vm->host->bridge_helper);
-        return err_hint(err, "sudo chmod u+s %s; or --net tap:IF", vm->host->bridge_helper);
+        return err_hint(err, "sudo chmod u+s %s; or --net tap:IF",
+                        HINT_WORD(vm->host->bridge_helper));
     }
     if (!bridge->usable) {
         (void)err_set(err, CHR_E_REFUSED,

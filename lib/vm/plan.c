@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/shell.h"
 #include "vm/argv.h"
 #include "vm/decide.h"
 
@@ -14,7 +15,6 @@
 #define MEMORY_MIN (64 * MIB)             /* RouterOS wants more, but says so itself */
 #define MEMORY_MAX (UINT64_C(1) << 42)    /* 4 TiB */
 #define CPUS_MAX 255                      /* of q35 without more ado */
-#define SOCKET_PATH_MAX 103               /* sun_path has 104 bytes on macOS, 108 on Linux */
 
 /* ---- small things for the decisions ---- */
 
@@ -57,7 +57,7 @@ static int check_image(const struct vm_case *vm, struct vm_plan *plan, struct ch
         (void)err_set(err, CHR_E_REFUSED, "%s is a zip, and a router writes to its disk",
                       name);
         return err_hint(err, "chrimg convert %s router.qcow2, or chrimg fatten %s -o router.qcow2 "
-                             "for UEFI", name, name);
+                             "for UEFI", HINT_WORD(name), HINT_WORD(name));
     }
     if (image->is_snapshot) {
         (void)err_set(err, CHR_E_REFUSED, "%s is a snapshot, which cannot be written to",
@@ -243,10 +243,10 @@ static int check_smp(const struct vm_case *vm, struct chr_error *err)
 
 static int check_folders(const struct vm_plan *plan, struct chr_error *err)
 {
-    if (strlen(plan->qmp_socket) > SOCKET_PATH_MAX ||
-        strlen(plan->serial_socket) > SOCKET_PATH_MAX) {
+    if (strlen(plan->qmp_socket) > VM_SOCKET_PATH_MAX ||
+        strlen(plan->serial_socket) > VM_SOCKET_PATH_MAX) {
         (void)err_set(err, CHR_E_USAGE, "%s: longer than the %d bytes that a socket's path may have",
-                      plan->serial_socket, SOCKET_PATH_MAX);
+                      plan->serial_socket, VM_SOCKET_PATH_MAX);
         return err_hint(err, "a shorter --name, or a shorter folder in XDG_RUNTIME_DIR");
     }
     return 0;

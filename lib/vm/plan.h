@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 
+#define VM_SOCKET_PATH_MAX 103 /* sun_path has 104 bytes on macOS, 108 on Linux */
 #define VM_PATH_SIZE 1024 /* paths longer than this are refused by name */
 #define VM_ARCH_SIZE 16
 #define VM_REASON_SIZE 256

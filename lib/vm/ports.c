@@ -243,9 +243,12 @@ int decide_forwards(const struct vm_case *vm, struct vm_plan *plan, struct chr_e
         return -1;
     if (plan->net_count == 0 || plan->nets[0].kind != CHR_NET_USER)
         return without_user_net(vm, plan, err);
-    if (vm->host->listen_missing)
-        return err_set(err, CHR_E_REFUSED, "--listen %s: no interface of this host has that address",
-                       vm->options->listen);
+    if (vm->host->listen_missing) {
+        (void)err_set(err, CHR_E_REFUSED, "--listen %s: no interface of this host has that address",
+                      vm->options->listen);
+        return err_hint(err, "%s shows those that it has; 0.0.0.0 is all of them",
+                        vm->host->os == VM_MACOS ? "ifconfig" : "ip -4 addr");
+    }
     if (ports_wishes(vm->options, wishes, &count, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/shell.h"
 
 static bool make_room(struct text *text, size_t length)
 {
@@ -86,20 +87,11 @@ char *text_new(struct chr_error *err, const char *format, ...)
 
 void text_add_shell_word(struct text *text, const char *value)
 {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                "_@%+=:,./-";
-    const char *quote;
+    size_t size = SHELL_WORD_SIZE(value);
+    AUTO_FREE char *word = malloc(size);
 
-    if (value[0] != '\0' && value[strspn(value, plain)] == '\0') {
-        text_add_bytes(text, value, strlen(value));
-        return;
-    }
-    text_add_bytes(text, "'", 1);
-    while ((quote = strchr(value, '\'')) != NULL) {
-        text_add_bytes(text, value, (size_t)(quote - value));
-        text_add_bytes(text, "'\\''", 4);
-        value = quote + 1;
-    }
-    text_add_bytes(text, value, strlen(value));
-    text_add_bytes(text, "'", 1);
+    if (word == NULL)
+        text->failed = true;
+    else
+        text_add(text, "%s", chr_shell_word(value, word, size));
 }

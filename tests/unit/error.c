@@ -189,6 +189,19 @@ static void test_findings_are_kept_in_order(void **state)
     assert_null(findings.items);
 }
 
+static void test_a_word_of_a_shell_is_quoted_and_cut(void **state)
+{
+    char word[16];
+
+    (void)state;
+    assert_string_equal(chr_shell_word("a-b_c./d", word, sizeof word), "a-b_c./d");
+    assert_string_equal(chr_shell_word("", word, sizeof word), "''");
+    assert_string_equal(chr_shell_word("a b", word, sizeof word), "'a b'");
+    assert_string_equal(chr_shell_word("it's", word, sizeof word), "'it'\\''s'");
+    assert_string_equal(chr_shell_word("0123456789abcdefgh", word, sizeof word), "0123456789abcde");
+    assert_string_equal(chr_shell_word("a", word, 1), "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +211,7 @@ int main(void)
         cmocka_unit_test(test_context_comes_in_front_once),
         cmocka_unit_test(test_context_is_not_taken_for_a_longer_word),
         cmocka_unit_test(test_long_text_is_cut),
+        cmocka_unit_test(test_a_word_of_a_shell_is_quoted_and_cut),
         cmocka_unit_test(test_memory_is_zero_and_failure_is_an_error),
         cmocka_unit_test(test_an_array_grows_and_keeps_what_it_held),
         cmocka_unit_test(test_an_array_that_cannot_grow_stays),

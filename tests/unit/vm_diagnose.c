@@ -16,6 +16,7 @@ static struct chr_error diagnose(enum vm_outcome outcome, const struct vm_wait *
 {
     const struct vm_record record = {
         .name = "r",
+        .arch = (char *)"x86_64",
         .accel = (char *)"tcg",
         .serial_log = (char *)"serial.log",
         .log_file = (char *)"qemu.log",
