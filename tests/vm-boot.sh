@@ -43,6 +43,19 @@ changed_image_is_refused() {
     [[ $status == 1 ]] && is_off raw
 }
 
+# As unzip, cp -p and tar leave it: with a time from before the overlay.
+replaced_image_is_refused() { # BYTES
+    cp --preserve=all stock.img kept.img
+    printf x | dd of=stock.img bs=1 seek=1000000 conv=notrunc status=none
+    truncate -s "+$1" stock.img
+    if [[ $1 == 0 ]]; then touch -d '3 years ago' stock.img; else touch -r kept.img stock.img; fi
+    boot stock.img --name raw >said 2>&1
+    local status=$?
+    cp --preserve=all kept.img stock.img
+    [[ $status == 1 ]] && cat said && grep -q 'stock.img has changed since' said &&
+        grep -q 'stop --forget raw' said && is_off raw && unchanged
+}
+
 # --throwaway and --rm are for machines, not for what another one of the same name has kept.
 kept_is_not_thrown_away() { # OPTION
     boot stock.img --name raw "$1" >said 2>&1
@@ -153,6 +166,8 @@ check 'it stops, and the image is as it was' raw_stops
 check 'what the guest wrote is in the overlay' overlay_has_counted 1
 check 'the same instance goes on where it was' raw_goes_on
 check 'an image that was changed since is refused' changed_image_is_refused
+check 'an image that was replaced by an older one is refused' replaced_image_is_refused 0
+check 'an image of another size and the same time is refused' replaced_image_is_refused 512
 check '--throwaway does not throw away what is kept' kept_is_not_thrown_away --throwaway
 check '--rm does not remove what is kept' kept_is_not_thrown_away --rm
 check 'stop --forget leaves nothing' raw_is_forgotten

@@ -101,11 +101,32 @@ check_equal "throwaway: no file is made" "$(ls "$samples/the state/throwaway")" 
 # ---- an overlay of an image that changed ----
 
 overlay=$(ls "$samples/the state/raw/"disk-*.qcow2)
+other_image='the image is not the one that its overlay was made over'
+
+# Nothing is started, neither by the line nor by the script.
+is_refused() { # WHAT
+    check_exit "$1 is not started" 1 "$other_image" sh "$samples/raw.print"
+    check_exit "$1 is not started by the script" 1 "$other_image" env CHRIMG_ACCEL=tcg sh "$samples/raw.script"
+}
+
+check "size and time of the image are remembered" test -s "$overlay.base"
+cp -p "$samples/raw.img" raw.kept
+touch "$samples/raw.img"
+is_refused "an image that changed after its overlay was made"
+# As unzip, cp -p and tar leave it.
+touch -d '2 years ago' "$samples/raw.img"
+is_refused "an image with an older time"
+truncate -s 2M "$samples/raw.img"
+touch -r raw.kept "$samples/raw.img"
+is_refused "an image of another size and the same time"
+cp -p raw.kept "$samples/raw.img"
+check "the old image with its time is started again" starts raw sh "$samples/raw.print"
+check "and by the script" starts raw env CHRIMG_ACCEL=tcg sh "$samples/raw.script"
+# Overlays of older versions have nothing beside them.
+rm "$overlay.base"
 touch -d '1 hour ago' "$overlay"
-check_exit "an image that changed after its overlay is not started" 1 'the image was changed after its overlay' \
-    sh "$samples/raw.print"
-check_exit "nor by the script" 1 'the image was changed after its overlay' \
-    env CHRIMG_ACCEL=tcg sh "$samples/raw.script"
+touch "$samples/raw.img"
+is_refused "an image that is newer than an overlay of which nothing is remembered"
 check_exit "the script knows three accelerators" 2 'kvm, hvf or tcg, not xen' \
     env CHRIMG_ACCEL=xen sh "$samples/raw.script"
 
