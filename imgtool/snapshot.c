@@ -122,13 +122,16 @@ static json_t *text_or_null(const char *text)
 static int print_done(const struct arguments *arguments, const char *what,
                       const struct chr_snapshot_result *done)
 {
+    bool by_id = strcmp(done->tag, arguments->tag) != 0;
+
     if (arguments->json)
         return json_print(json_pack("{s:i, s:o, s:s, s:o, s:o, s:o, s:b}", "schema", 1, "image",
                                     json_text(arguments->image), "action", what, "tag",
                                     json_text(arguments->tag), "kept", text_or_null(done->kept),
                                     "instance", text_or_null(done->vm), "restarted",
                                     done->restarted));
-    ui_out("%s: %s snapshot %s%s%s%s\n", arguments->image, what, arguments->tag,
+    ui_out("%s: %s snapshot %s%s%s%s%s%s%s\n", arguments->image, what, done->tag,
+           by_id ? " (ID " : "", by_id ? arguments->tag : "", by_id ? ")" : "",
            done->vm[0] != '\0' ? " of the running " : "", done->vm,
            arguments->with_memory ? ", with its memory" : "");
     if (done->kept[0] != '\0')

@@ -35,6 +35,14 @@ is_between() { # SECOND TAG
 
 same_tag_is_refused() { "$CHRIMG" snapshot -c live life.qcow2; [[ $? == 1 ]]; }
 
+id_of() { qemu-img snapshot -U -l life.qcow2 | awk -v tag="$1" '$2 == tag { print $1 }'; } # TAG
+
+ids_are_named() {
+    "$CHRIMG" snapshot -c "$(id_of live)" life.qcow2 >said 2>&1
+    [[ $? == 1 ]] && cat said && grep -q "$(id_of live) is the ID of the snapshot live already" said &&
+        ! grep -qe ' -d ' said
+}
+
 # What the guest said first when its counting went back, if it did.
 second_after_return() {
     tr -d '\r' <"$(serial_log life)" | sed -n 's/^.*standin: second \([0-9]*\)$/\1/p' |
@@ -53,7 +61,8 @@ memory_comes_back() {
 }
 
 deleted_while_running() {
-    "$CHRIMG" snapshot -d memory life.qcow2 && ! qemu-img snapshot -U -l life.qcow2 | grep -qw memory
+    "$CHRIMG" snapshot -d "$(id_of memory)" life.qcow2 >said && cat said &&
+        grep -q 'deleted snapshot memory (ID' said && ! qemu-img snapshot -U -l life.qcow2 | grep -qw memory
 }
 
 # The disk alone: the guest starts anew, on the disk as it was.
@@ -78,6 +87,7 @@ check 'an image can be made' make_images
 check 'it boots' life_boots
 check 'a snapshot of the disk while the guest writes' snapshot_while_writing live
 check 'a second one of the same name is refused' same_tag_is_refused
+check 'an ID is no tag for a second one' ids_are_named
 check 'a snapshot with memory' snapshot_while_writing memory --with-memory
 check 'the memory comes back, and the guest goes on from there' memory_comes_back
 check 'a snapshot is deleted while the guest writes' deleted_while_running

@@ -78,18 +78,16 @@ enum kind { NO_SNAPSHOT, DISK_ONLY, WITH_MEMORY };
 static int find_in_file(const char *path, const char *tag, enum kind *kind,
                         char name[CHR_TAG_MAX + 1], struct chr_error *err)
 {
+    const struct qcow2_snapshot *found;
     struct qcow2_snapshot *list = NULL;
     size_t count = 0;
 
-    *kind = NO_SNAPSHOT;
     if (read_table(path, &list, &count, err) < 0)
         return -1;
-    for (int by_id = 0; by_id <= 1 && *kind == NO_SNAPSHOT; by_id++)
-        for (size_t i = 0; i < count && *kind == NO_SNAPSHOT; i++)
-            if (strcmp(by_id ? list[i].id : list[i].name, tag) == 0) {
-                *kind = list[i].vm_state_size > 0 ? WITH_MEMORY : DISK_ONLY;
-                (void)snprintf(name, CHR_TAG_MAX + 1, "%s", list[i].name);
-            }
+    found = snapshot_find(list, count, tag);
+    *kind = found == NULL ? NO_SNAPSHOT : found->vm_state_size > 0 ? WITH_MEMORY : DISK_ONLY;
+    if (found != NULL)
+        (void)snprintf(name, CHR_TAG_MAX + 1, "%s", found->name);
     qcow2_snapshots_free(list, count);
     return 0;
 }
@@ -290,10 +288,8 @@ int live_create(struct live *live, const char *path, const char *tag, bool with_
 
     if (find_in_file(path, tag, &kind, name, err) < 0)
         return -1;
-    if (kind != NO_SNAPSHOT) {
-        (void)err_set(err, CHR_E_EXISTS, "%s: a snapshot %s is there already", path, tag);
-        return err_hint(err, "take another tag, or chrimg snapshot -d %s %s first", tag, path);
-    }
+    if (kind != NO_SNAPSHOT)
+        return snapshot_refuse_taken(path, tag, name, err);
     if (connect_to(live, &qmp, err) < 0)
         return -1;
     if ((with_memory
@@ -305,22 +301,22 @@ int live_create(struct live *live, const char *path, const char *tag, bool with_
     return verify(path, tag, with_memory ? WITH_MEMORY : DISK_ONLY, err);
 }
 
-int live_delete(struct live *live, const char *path, const char *tag, struct chr_error *err)
+int live_delete(struct live *live, const char *path, const char *tag,
+                struct chr_snapshot_result *result, struct chr_error *err)
 {
     AUTO_QMP struct qmp *qmp = NULL;
-    char name[CHR_TAG_MAX + 1];
     enum kind kind;
 
-    if (need(path, tag, &kind, name, err) < 0 || connect_to(live, &qmp, err) < 0)
+    if (need(path, tag, &kind, result->tag, err) < 0 || connect_to(live, &qmp, err) < 0)
         return -1;
     /* One with memory is on the other disks, too. */
     if ((kind == WITH_MEMORY
-             ? job_on_all(qmp, "snapshot-delete", name, false, err)
+             ? job_on_all(qmp, "snapshot-delete", result->tag, false, err)
              : qmp_command(qmp, "blockdev-snapshot-delete-internal-sync",
-                           json_pack("{s:s, s:s}", "device", DISK, "name", name), soon(), NULL,
+                           json_pack("{s:s, s:s}", "device", DISK, "name", result->tag), soon(), NULL,
                            err)) < 0)
         return err_context(err, "instance %s", live->record.name);
-    return verify(path, name, NO_SNAPSHOT, err);
+    return verify(path, result->tag, NO_SNAPSHOT, err);
 }
 
 /* ---- apply ---- */
@@ -359,10 +355,10 @@ static int load_memory(struct live *live, const char *tag, struct chr_error *err
 
 /* Disk alone: what the guest has in memory would not fit to it any more, so it starts anew. */
 static int apply_off(struct live *live, const char *path, const char *tag, bool keep,
-                     char kept[CHR_TAG_MAX + 1], struct chr_error *err)
+                     struct chr_snapshot_result *result, struct chr_error *err)
 {
     const struct chr_vm_watch nobody = {.cancel_fd = -1};
-    struct boot_result result;
+    struct boot_result start;
     struct chr_error again;
     enum vm_stopped how;
     int applied;
@@ -370,9 +366,9 @@ static int apply_off(struct live *live, const char *path, const char *tag, bool 
     /* Asked politely where what the disk is now is kept: then it is kept whole. */
     if (vm_stop(&live->record, &live->process, keep ? POWERDOWN_MS : 0, &how, err) < 0)
         return -1;
-    applied = snapshot_apply_file(path, tag, keep, kept, err);
+    applied = snapshot_apply_file(path, tag, keep, result, err);
     /* That it is up is for the caller to wait for. */
-    if (boot_again(&live->instance, &live->record, CHR_READY_NONE, &nobody, &result, &again) < 0 &&
+    if (boot_again(&live->instance, &live->record, CHR_READY_NONE, &nobody, &start, &again) < 0 &&
         applied == 0) {
         *err = again;
         applied = err_context(err, "%s is applied, but the machine does not start", tag);
@@ -383,19 +379,18 @@ static int apply_off(struct live *live, const char *path, const char *tag, bool 
 int live_apply(struct live *live, const char *path, const char *tag, bool keep,
                struct chr_snapshot_result *result, struct chr_error *err)
 {
-    char name[CHR_TAG_MAX + 1];
     enum kind kind;
 
-    if (need(path, tag, &kind, name, err) < 0)
+    if (need(path, tag, &kind, result->tag, err) < 0)
         return -1;
     if (kind == DISK_ONLY) {
         result->restarted = true;
-        return apply_off(live, path, name, keep, result->kept, err);
+        return apply_off(live, path, tag, keep, result, err);
     }
     if (keep) {
         live_kept_name(result->kept);
         if (live_create(live, path, result->kept, true, err) < 0)
             return err_context(err, "cannot keep the state that would be lost");
     }
-    return load_memory(live, name, err);
+    return load_memory(live, result->tag, err);
 }
