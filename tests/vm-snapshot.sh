@@ -81,6 +81,27 @@ contents_are_right() {
     seq "$(wc -l <seconds)" | cmp - seconds
 }
 
+# ---- memory of a machine that is another one by now ----
+
+takes_memory() { # TAG OPTION...
+    "$CHRIMG" boot life.qcow2 --name other --ready none "${@:2}" && "$CHRIMG" snapshot -c "$1" --with-memory life.qcow2 &&
+        "$CHRIMG" stop --now other
+}
+
+boots_anew() { # OPTION...
+    "$CHRIMG" boot life.qcow2 --name other --timeout "$patience" "$@" && web_answers other
+}
+
+# refused_as_it_was PATTERN OPTION...: of -a; the machine goes on, and the snapshots are what they were.
+refused_as_it_was() {
+    local pid before
+    pid=$(vm_pid other)
+    before=$(qemu-img snapshot -U -l life.qcow2)
+    "$CHRIMG" snapshot -a "${@:2}" life.qcow2 >said 2>&1
+    [[ $? == 1 ]] && cat said && grep -q "$1" said && grep -q 'other goes on as it was' said || return
+    [[ $(vm_pid other) == "$pid" && $(qemu-img snapshot -U -l life.qcow2) == "$before" ]] && web_answers other
+}
+
 # ---- tests ----
 
 check 'an image can be made' make_images
@@ -95,4 +116,10 @@ check 'the disk comes back, and the guest starts from there' disk_comes_back
 check 'after a polite stop its contents are right' contents_are_right
 check 'stop --forget' "$CHRIMG" stop --forget life
 check 'nothing is left' nothing_is_left life
+check 'the memory of a small machine' takes_memory small --mem 256M
+check 'a larger machine boots' boots_anew --mem 320M
+check 'memory of another size: the machine goes on as it was' \
+    refused_as_it_was 'hint: .*chrimg stop other, then chrimg snapshot -a small life.qcow2' small
+check 'and so without a snapshot to keep' refused_as_it_was 'memory, CPUs and firmware' small --no-keep
+check 'stop --forget of it' "$CHRIMG" stop --forget other
 done_testing

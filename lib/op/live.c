@@ -321,25 +321,41 @@ int live_delete(struct live *live, const char *path, const char *tag,
 
 /* ---- apply ---- */
 
-/*
- * QEMU puts the disks back before it reads the memory.  When that fails, what the guest has
- * in memory does not fit to its disk any more, and must not be written there: the machine
- * stays stopped.  When QEMU refuses to begin, nothing has changed.
- */
-static int after_failed_load(struct live *live, struct qmp *qmp, const char *tag,
-                             struct chr_error *err)
+/* The machine is what it was, and so are its snapshots. */
+static int goes_on(const struct live *live, struct chr_error *err)
 {
+    return err_context(err, "instance %s goes on as it was", live->record.name);
+}
+
+/*
+ * QEMU puts the disks back before it reads the memory.  When that fails (the machine has
+ * other memory, other CPUs, ...), what the guest has in memory does not fit to its disk any
+ * more, and must not be written there: the machine is put back to BEFORE, which was taken
+ * of this very machine.  When QEMU refuses to begin, nothing has changed.
+ */
+static int after_failed_load(struct live *live, struct qmp *qmp, const char *path,
+                             const char *tag, const char *before, struct chr_error *err)
+{
+    bool begun = err->code != CHR_E_REFUSED;
     struct chr_error ignored;
 
-    if (err->code == CHR_E_REFUSED && qmp_command(qmp, "cont", NULL, soon(), NULL, &ignored) == 0)
-        return err_context(err, "instance %s goes on as it was", live->record.name);
-    (void)err_hint(err, "chrimg stop --now %s, then chrimg snapshot -a %s puts back the disk alone",
-                   live->record.name, tag);
+    if (begun)
+        (void)err_hint(err, "start it with the memory, CPUs and firmware that it had when %s was "
+                       "taken; or chrimg stop %s, then chrimg snapshot -a %s %s puts back the disk "
+                       "alone", tag, live->record.name, tag, path);
+    if ((!begun || job_on_all(qmp, "snapshot-load", before, true, &ignored) == 0) &&
+        qmp_command(qmp, "cont", NULL, soon(), NULL, &ignored) == 0) {
+        (void)job_on_all(qmp, "snapshot-delete", before, false, &ignored);
+        return goes_on(live, err);
+    }
+    (void)err_hint(err, "chrimg stop --now %s, then chrimg snapshot -a %s %s puts back the disk as "
+                   "it was before", live->record.name, before, path);
     return err_context(err, "instance %s is paused, as its disk may be the snapshot's already",
                        live->record.name);
 }
 
-static int load_memory(struct live *live, const char *tag, struct chr_error *err)
+static int load_memory(struct live *live, const char *path, const char *tag, const char *before,
+                       bool keep, struct chr_error *err)
 {
     AUTO_QMP struct qmp *qmp = NULL;
 
@@ -347,10 +363,10 @@ static int load_memory(struct live *live, const char *tag, struct chr_error *err
         qmp_command(qmp, "stop", NULL, soon(), NULL, err) < 0)
         return -1;
     if (job_on_all(qmp, "snapshot-load", tag, true, err) < 0)
-        return after_failed_load(live, qmp, tag, err);
+        return after_failed_load(live, qmp, path, tag, before, err);
     if (qmp_command(qmp, "cont", NULL, soon(), NULL, err) < 0)
         return err_context(err, "%s is loaded, and the machine is stopped", tag);
-    return 0;
+    return keep ? 0 : job_on_all(qmp, "snapshot-delete", before, false, err);
 }
 
 /* Disk alone: what the guest has in memory would not fit to it any more, so it starts anew. */
@@ -379,6 +395,7 @@ static int apply_off(struct live *live, const char *path, const char *tag, bool 
 int live_apply(struct live *live, const char *path, const char *tag, bool keep,
                struct chr_snapshot_result *result, struct chr_error *err)
 {
+    char before[CHR_TAG_MAX + 1];
     enum kind kind;
 
     if (need(path, tag, &kind, result->tag, err) < 0)
@@ -387,10 +404,11 @@ int live_apply(struct live *live, const char *path, const char *tag, bool keep,
         result->restarted = true;
         return apply_off(live, path, tag, keep, result, err);
     }
-    if (keep) {
-        live_kept_name(result->kept);
-        if (live_create(live, path, result->kept, true, err) < 0)
-            return err_context(err, "cannot keep the state that would be lost");
-    }
-    return load_memory(live, result->tag, err);
+    /* The way back, should the memory not fit; it is kept longer than that where it is to be. */
+    live_kept_name(before);
+    if (live_create(live, path, before, true, err) < 0)
+        return err_context(err, "cannot keep the state that would be lost");
+    if (keep)
+        (void)strcpy(result->kept, before);
+    return load_memory(live, path, result->tag, before, keep, err);
 }
