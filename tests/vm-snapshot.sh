@@ -5,10 +5,10 @@
 needs_tool qemu-system-x86_64 qemu-img debugfs e2fsck jq curl
 
 make_images() {
-    make_asking life count-seconds keep-writing && "$CHRIMG" convert life.img life.qcow2
+    make_asking life count-seconds keep-writing && "$CHRIMG" fatten --require-bios life.img -o life.qcow2
 }
 
-life_boots() { "$CHRIMG" boot life.qcow2 --name life --timeout "$patience" && web_answers life; }
+life_boots() { "$CHRIMG" boot life.qcow2 --name life --bios --timeout "$patience" && web_answers life; }
 
 last_second() { tr -d '\r' <"$(serial_log life)" | sed -n 's/^.*standin: second \([0-9]*\)$/\1/p' | tail -n 1; }
 
@@ -84,7 +84,7 @@ contents_are_right() {
 # ---- memory of a machine that is another one by now ----
 
 takes_memory() { # TAG OPTION...
-    "$CHRIMG" boot life.qcow2 --name other --ready none "${@:2}" && "$CHRIMG" snapshot -c "$1" --with-memory life.qcow2 &&
+    "$CHRIMG" boot life.qcow2 --name other --bios --ready none "${@:2}" && "$CHRIMG" snapshot -c "$1" --with-memory life.qcow2 &&
         "$CHRIMG" stop --now other
 }
 
@@ -117,9 +117,18 @@ check 'after a polite stop its contents are right' contents_are_right
 check 'stop --forget' "$CHRIMG" stop --forget life
 check 'nothing is left' nothing_is_left life
 check 'the memory of a small machine' takes_memory small --mem 256M
-check 'a larger machine boots' boots_anew --mem 320M
+check 'a larger machine boots' boots_anew --bios --mem 320M
 check 'memory of another size: the machine goes on as it was' \
     refused_as_it_was 'hint: .*chrimg stop other, then chrimg snapshot -a small life.qcow2' small
 check 'and so without a snapshot to keep' refused_as_it_was 'memory, CPUs and firmware' small --no-keep
+if [[ -e $ovmf_code && -e $ovmf_vars ]]; then
+    check 'it stops' "$CHRIMG" stop other
+    check 'with UEFI it boots' boots_anew --uefi --mem 256M
+    check 'memory that was taken with BIOS: it is said' refused_as_it_was 'small was taken with BIOS.* runs UEFI' small
+    check 'with UEFI, memory is kept' "$CHRIMG" snapshot -c uefi --with-memory life.qcow2
+    check 'and comes back' "$CHRIMG" snapshot -a uefi life.qcow2
+else
+    skip 'memory that was taken with BIOS' 'OVMF is not installed'
+fi
 check 'stop --forget of it' "$CHRIMG" stop --forget other
 done_testing

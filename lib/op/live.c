@@ -135,20 +135,35 @@ static bool holds(const json_t *inserted, const char *tag)
     return false;
 }
 
+/* Firmware variables are a disk of the machine, which only a machine with UEFI has. */
+static int refuse_other_disks(const char *device, const char *node, const char *tag,
+                              struct chr_error *err)
+{
+    if (strncmp(device, "pflash", 6) == 0) {
+        (void)err_set(err, CHR_E_REFUSED, "the snapshot %s was taken with BIOS, or with other "
+                      "firmware variables, and this machine runs UEFI", tag);
+        return err_hint(err, "chrimg boot --bios starts one that it may fit; applied while the "
+                        "machine is off, it is the disk's alone");
+    }
+    (void)err_set(err, CHR_E_REFUSED, "disk %s of the machine holds no snapshot %s: it was taken of "
+                  "a machine with other disks", node, tag);
+    return err_hint(err, "applied while the machine is off, it is the disk's alone");
+}
+
 /* A disk that is written to must be a qcow2 for its memory to be kept, and hold TAG (or NULL). */
-static int check_disk(const json_t *inserted, const char *node, const char *tag,
+static int check_disk(const json_t *block, const char *node, const char *tag,
                       struct chr_error *err)
 {
+    const json_t *inserted = json_object_get(block, "inserted");
     const char *driver = json_string_value(json_object_get(inserted, "drv"));
+    const char *device = json_string_value(json_object_get(block, "device"));
 
     if (driver == NULL || strcmp(driver, "qcow2") != 0)
         return err_set(err, CHR_E_REFUSED, "disk %s of the machine is %s, which holds no snapshots",
                        node, driver != NULL ? driver : "of no known format");
-    if (tag == NULL || holds(inserted, tag))
-        return 0;
-    (void)err_set(err, CHR_E_REFUSED, "disk %s of the machine holds no snapshot %s: it was taken of "
-                  "a machine with other disks", node, tag);
-    return err_hint(err, "applied while the machine is off, it is the disk's alone");
+    return tag == NULL || holds(inserted, tag)
+               ? 0
+               : refuse_other_disks(device != NULL ? device : "", node, tag, err);
 }
 
 /* Node names of all disks that are written to, after check_disk() of each. */
@@ -167,7 +182,7 @@ static int writable_nodes(struct qmp *qmp, const char *tag, json_t **nodes, stru
 
         if (node == NULL || json_is_true(json_object_get(inserted, "ro")))
             continue;
-        if (check_disk(inserted, node, tag, err) < 0) {
+        if (check_disk(block, node, tag, err) < 0) {
             json_decref(blocks);
             return -1;
         }
