@@ -473,6 +473,28 @@ added root rw/new.txt 0 11"
     check "sound after it all" sound diff.qcow2
 }
 
+# A process that holds the image as QEMU does, and a file system that is half written.
+torn_read_is_said() {
+    local holder
+    cp diff.qcow2 torn.qcow2
+    cp --sparse=always changed.img torn.img
+    # The file is there, its inode is not.
+    debugfs -w -R 'clri rw/new.txt' "torn.img?offset=$(($(partition_start torn.img 2) * 512))" 2>debugfs.log
+    qemu-img convert -n -f raw -O qcow2 torn.img torn.qcow2
+    check_exit "--diff of a damaged disk" 3 'inode' snapshot --diff before torn.qcow2
+    mkfifo hold
+    qemu-io -f qcow2 torn.qcow2 <hold >held.log &
+    holder=$!
+    exec 9>hold
+    until ! qemu-img info torn.qcow2 >/dev/null 2>&1; do sleep 0.05; done
+    check_exit "--diff -U: a torn read is said to be one" 1 'torn.qcow2: changed while it was read' \
+        snapshot -U --diff before torn.qcow2
+    check_exit "--diff -U: the way out" 1 'hint: chrimg snapshot -c b torn.qcow2, then' \
+        snapshot -U --diff before torn.qcow2
+    exec 9>&-
+    wait "$holder"
+}
+
 # ---- IMG@TAG, JSON ----
 
 states_by_name() {
@@ -539,5 +561,6 @@ meant_image
 refusals
 differences
 states_by_name
+torn_read_is_said
 json_reports
 done_testing
