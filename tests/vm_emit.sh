@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What `chrimg boot` shows instead of running it, given to the tools that it is for: each shell line,
 # script and -readconfig starts this host's QEMU; shellcheck, systemd-analyze and libvirt's schema judge.
-# shellcheck disable=SC2317  # functions are called through check
+# shellcheck disable=SC2016,SC2317  # functions are called through check; dollars are for sh
 . "$(dirname "$0")/lib.sh"
 needs_tool qemu-system-x86_64 qemu-img shellcheck curl jq
 
@@ -129,6 +129,24 @@ touch "$samples/raw.img"
 is_refused "an image that is newer than an overlay of which nothing is remembered"
 check_exit "the script knows three accelerators" 2 'kvm, hvf or tcg, not xen' \
     env CHRIMG_ACCEL=xen sh "$samples/raw.script"
+
+# ---- the accelerator, by what chrimg has found out ----
+
+# The accelerator that a script chooses, with LINE as the finding.
+chosen() { # LINE
+    mkdir -p cache/chrimg && echo "$1" >cache/chrimg/kvm
+    { sed '/^case \$accel in/,$d' "$samples/kvm.script"; echo 'echo "$accel"'; } >choose
+    XDG_CACHE_HOME=$WORK/cache sh choose
+}
+
+if { : <>/dev/kvm; } 2>/dev/null && [ "$(uname -m)" = x86_64 ]; then
+    boot_id=$(cat /proc/sys/kernel/random/boot_id)
+    check_equal "KVM that runs guests is chosen" "$(chosen "$boot_id runs")" kvm
+    check_equal "KVM that does not is not" "$(chosen "$boot_id broken")" tcg
+    check_equal "what was found before the host's boot does not count" "$(chosen "another broken")" kvm
+else
+    skip "a script asks what is known of KVM" '/dev/kvm does not open'
+fi
 
 # ---- other judges ----
 

@@ -194,7 +194,13 @@ static void add_detection(struct text *out, const struct vm_plan *plan)
                   "    accel=tcg\n"
                   "    case $(uname -s)-$(uname -m) in\n"
                   "    Linux-%s)\n"
-                  "        if [ -r /dev/kvm ] && [ -w /dev/kvm ]; then accel=kvm; fi\n"
+                  "        # KVM may open and not run guests: chrimg remembers that for a boot of the host.\n"
+                  "        found=${XDG_CACHE_HOME:-${HOME:-}/.cache}/chrimg/kvm\n"
+                  "        broken=\"$(cat /proc/sys/kernel/random/boot_id) broken\"\n"
+                  "        if [ -r /dev/kvm ] && [ -w /dev/kvm ] &&\n"
+                  "            ! { [ -r \"$found\" ] && [ \"$(cat \"$found\")\" = \"$broken\" ]; }; then\n"
+                  "            accel=kvm\n"
+                  "        fi\n"
                   "        ;;\n",
              is_arm ? "aarch64" : "x86_64 | Linux-amd64");
     /* arm64 CHR's 32-bit user space runs on no Apple CPU. */
@@ -243,8 +249,8 @@ int vm_emit_script(const struct vm_host *host, const struct vm_plan *plan, char 
                    struct chr_error *err)
 {
     AUTO_TEXT struct text out = {0};
-    /* What the user named, or what was seen not to work here, is not looked for again. */
-    bool fixed = plan->asked.accel != CHR_ACCEL_AUTO || host->kvm_broken;
+    /* What the user named is not looked for; the rest is, by each host that it runs on. */
+    bool fixed = plan->asked.accel != CHR_ACCEL_AUTO;
 
     text_add(&out, "#!/bin/sh\n"
                    "# The router %s as a virtual machine; made by chrimg %s.\n"

@@ -177,10 +177,18 @@ static void test_script(void **state)
     struct made *found = make(linux_x86, &both_qcow2, &automatic);
     struct made *named = make(linux_x86, &both_qcow2, &fixed);
     struct made *on_arm = make(linux_arm, &arm_qcow2, &automatic);
+    struct made *broken = make(linux_x86, &both_qcow2, &automatic);
     struct chr_error err;
     char *text;
 
     (void)state;
+    /* It may run on another host, or on this one after its next boot. */
+    broken->world.host.kvm_broken = true;
+    assert_done(vm_emit_script(&broken->world.host, &broken->plan, &text, &err), &err);
+    assert_says(text, "accel=${CHRIMG_ACCEL:-}");
+    assert_says(text, "/chrimg/kvm\n");
+    free(text);
+    release(broken);
     assert_done(vm_emit_script(&found->world.host, &found->plan, &text, &err), &err);
     assert_says(text, "#!/bin/sh\n");
     assert_says(text, "Linux-x86_64 | Linux-amd64)");
