@@ -241,6 +241,15 @@ static int look_at_job(struct qmp *qmp, const char *id, char **failure, struct c
     return result;
 }
 
+/* A full disk is an Input/output error where QEMU writes memory. */
+static int say_failure(const char *command, const char *failure, struct chr_error *err)
+{
+    (void)err_set(err, CHR_E_IO, "%s: %.800s", command, failure);
+    if (strstr(failure, "Input/output error") == NULL && strstr(failure, "No space left") == NULL)
+        return -1;
+    return err_hint(err, "df shows whether the file system of the image is full");
+}
+
 /* Run the job COMMAND to its end.  ARGUMENTS is taken over. */
 static int run_job(struct qmp *qmp, const char *command, json_t *arguments, struct chr_error *err)
 {
@@ -262,7 +271,7 @@ static int run_job(struct qmp *qmp, const char *command, json_t *arguments, stru
     if (state < 0)
         return -1;
     if (failure != NULL)
-        (void)err_set(err, CHR_E_IO, "%s: %.800s", command, failure);
+        (void)say_failure(command, failure, err);
     (void)qmp_command(qmp, "job-dismiss", json_pack("{s:s}", "id", id), soon(), NULL,
                       &(struct chr_error){0});
     state = failure != NULL ? -1 : 0;
