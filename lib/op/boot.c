@@ -52,8 +52,10 @@ static int look_at_image(struct boot *boot, struct chr_error *err)
 {
     AUTO_IMAGE struct chr_image *image = NULL;
     struct chr_report *report = NULL;
+    /* What only says how to start it takes no part in who writes to it. */
+    unsigned flags = boot->options.show != CHR_SHOW_NONE ? CHR_OPEN_FORCE_SHARE : 0;
 
-    if (chr_image_open(boot->name, 0, &image, err) < 0)
+    if (chr_image_open(boot->name, flags, &image, err) < 0)
         return in_use(boot, err);
     boot->path = realpath(image->path, NULL);
     if (boot->path == NULL)
