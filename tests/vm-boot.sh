@@ -27,6 +27,13 @@ raw_boots() {
     web_answers raw && [[ $(vm_value raw .firmware) == SeaBIOS ]] && grep -q 'kept as it is' said
 }
 
+base_is_not_written_to() {
+    boot stock.img --name writer --write >said 2>&1
+    [[ $? == 1 ]] && cat said && grep -q 'stock.img is in use: instance raw runs from it' said &&
+        grep -q 'hint: chrimg stop raw first' said && ! grep -q 'writes to the raw image itself' said &&
+        web_answers raw
+}
+
 raw_stops() { "$CHRIMG" stop raw && is_off raw && unchanged; }
 
 overlay_has_counted() { [[ $(boots_counted "$(overlay_of raw)" qcow2) == "$1" ]]; } # BOOTS
@@ -162,6 +169,7 @@ finding_is_cached() {
 
 check 'images can be made' make_images
 check 'raw image boots on SeaBIOS, in an overlay, and says so' raw_boots
+check '--write to the image below its overlay is refused' base_is_not_written_to
 check 'it stops, and the image is as it was' raw_stops
 check 'what the guest wrote is in the overlay' overlay_has_counted 1
 check 'the same instance goes on where it was' raw_goes_on

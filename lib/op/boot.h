@@ -86,6 +86,9 @@ int boot_for_each(boot_each_fn *function, void *context, struct chr_error *err);
 bool boot_find_by_image(const char *path, struct vm_instance *instance, struct vm_record *record,
                         struct vm_process *process);
 
+/* Whether a running instance uses the image PATH, if only to read it below an overlay. */
+bool boot_uses_image(const char *path, char name[CHR_BOOT_NAME_MAX + 1]);
+
 /* Find instance NAME (NULL: as chr_vm_get()) and read its record. */
 int boot_find(const char *name, bool off_too, struct vm_instance *instance,
               struct vm_record *record, struct chr_error *err);

@@ -6,6 +6,7 @@
 
 struct search {
     struct stat image;
+    bool readers_too;
     struct vm_instance *instance;
     struct vm_record *record;
     struct vm_process *process;
@@ -32,7 +33,8 @@ static int match_image(struct vm_instance *instance, struct vm_record *record, v
 
     (void)err;
     if (stat(record->image, &info) < 0 || info.st_dev != search->image.st_dev ||
-        info.st_ino != search->image.st_ino || !writes_to_image(record) ||
+        info.st_ino != search->image.st_ino ||
+        (!search->readers_too && !writes_to_image(record)) ||
         !vm_record_process(record, search->process))
         return 0;
     *search->instance = *instance;
@@ -48,6 +50,21 @@ bool boot_find_by_image(const char *path, struct vm_instance *instance, struct v
     struct chr_error ignored;
 
     return stat(path, &search.image) == 0 && boot_for_each(match_image, &search, &ignored) == 1;
+}
+
+bool boot_uses_image(const char *path, char name[CHR_BOOT_NAME_MAX + 1])
+{
+    AUTO_VM_RECORD struct vm_record record = {0};
+    AUTO_VM_PROCESS struct vm_process process = VM_NO_PROCESS;
+    struct vm_instance instance;
+    struct search search = {.readers_too = true, .instance = &instance, .record = &record,
+                            .process = &process};
+    struct chr_error ignored;
+
+    if (stat(path, &search.image) < 0 || boot_for_each(match_image, &search, &ignored) != 1)
+        return false;
+    (void)strcpy(name, record.name);
+    return true;
 }
 
 bool chr_vm_of_image(const char *path, char name[CHR_BOOT_NAME_MAX + 1])
