@@ -75,22 +75,30 @@ static int print_list_text(const char *path, const struct chr_snapshot *list, si
     return EXIT_DONE;
 }
 
-/*
- * The image's state TAG, or as it is now for NULL.  What one of our machines writes to
- * is read all the same: snapshots do not change under us, and tables are read anew if torn.
- */
-static int open_state(const struct arguments *arguments, const char *tag, struct chr_image **image,
-                      struct chr_error *err)
+/* The image itself, or its state TAG (NULL: as it is now). */
+static int open_by_name(const struct arguments *arguments, const char *tag, unsigned flags,
+                        struct chr_image **image, struct chr_error *err)
 {
     char name[sizeof arguments->found + CHR_TAG_MAX + 2];
-    char vm[CHR_BOOT_NAME_MAX + 1];
 
     (void)snprintf(name, sizeof name, "%s%s%s", arguments->image, tag != NULL ? "@" : "",
                    tag != NULL ? tag : "");
-    if (chr_image_open(name, arguments->flags, image, err) == 0)
+    return chr_image_open(name, arguments->flags | flags, image, err);
+}
+
+/*
+ * What one of our machines writes to is read all the same: snapshots do not change under
+ * us, and their table is read anew if torn.
+ */
+static int open_shared(const struct arguments *arguments, const char *tag,
+                       struct chr_image **image, struct chr_error *err)
+{
+    char vm[CHR_BOOT_NAME_MAX + 1];
+
+    if (open_by_name(arguments, tag, 0, image, err) == 0)
         return 0;
     return err->code == CHR_E_BUSY && chr_vm_of_image(arguments->image, vm)
-               ? chr_image_open(name, arguments->flags | CHR_OPEN_FORCE_SHARE, image, err)
+               ? open_by_name(arguments, tag, CHR_OPEN_FORCE_SHARE, image, err)
                : -1;
 }
 
@@ -102,7 +110,7 @@ static int list_snapshots(const struct arguments *arguments)
     size_t count = 0;
     int status;
 
-    if (open_state(arguments, NULL, &image, &err) < 0)
+    if (open_shared(arguments, NULL, &image, &err) < 0)
         return report_error(&err);
     if (chr_snapshot_list(image, &list, &count, &err) < 0)
         status = report_error(&err);
@@ -122,13 +130,16 @@ static json_t *text_or_null(const char *text)
 static int print_done(const struct arguments *arguments, const char *what,
                       const struct chr_snapshot_result *done)
 {
+    bool by_id = strcmp(done->tag, arguments->tag) != 0;
+
     if (arguments->json)
         return json_print(json_pack("{s:i, s:o, s:s, s:o, s:o, s:o, s:b}", "schema", 1, "image",
                                     json_text(arguments->image), "action", what, "tag",
                                     json_text(arguments->tag), "kept", text_or_null(done->kept),
                                     "instance", text_or_null(done->vm), "restarted",
                                     done->restarted));
-    ui_out("%s: %s snapshot %s%s%s%s\n", arguments->image, what, arguments->tag,
+    ui_out("%s: %s snapshot %s%s%s%s%s%s%s\n", arguments->image, what, done->tag,
+           by_id ? " (ID " : "", by_id ? arguments->tag : "", by_id ? ")" : "",
            done->vm[0] != '\0' ? " of the running " : "", done->vm,
            arguments->with_memory ? ", with its memory" : "");
     if (done->kept[0] != '\0')
@@ -217,6 +228,58 @@ static int print_diff(const struct arguments *arguments, const struct chr_diff *
     return EXIT_DONE;
 }
 
+static bool is_in_use(const struct arguments *arguments)
+{
+    struct chr_image *image = NULL;
+    struct chr_error err;
+
+    if (chr_image_open(arguments->image, 0, &image, &err) < 0)
+        return err.code == CHR_E_BUSY;
+    chr_image_close(image);
+    return false;
+}
+
+/* Files change while they are compared: a snapshot holds them still. */
+static void point_at_snapshot(const struct arguments *arguments, struct chr_error *err)
+{
+    (void)snprintf(err->hint, sizeof err->hint,
+                   "chrimg snapshot -c b %s, then chrimg snapshot --diff %s b %s", arguments->image,
+                   arguments->tag, arguments->image);
+}
+
+/* The state to compare with: the disk as it is now only where nobody writes to it, or with -U. */
+static int open_other(const struct arguments *arguments, struct chr_image **image,
+                      struct chr_error *err)
+{
+    char vm[CHR_BOOT_NAME_MAX + 1];
+
+    if (arguments->other_tag != NULL)
+        return open_shared(arguments, arguments->other_tag, image, err);
+    if (open_by_name(arguments, NULL, 0, image, err) == 0)
+        return 0;
+    if (err->code == CHR_E_BUSY && chr_vm_of_image(arguments->image, vm)) {
+        (void)snprintf(err->message, sizeof err->message, "%s is in use: instance %s writes to it",
+                       arguments->image, vm);
+        point_at_snapshot(arguments, err);
+    }
+    return -1;
+}
+
+/* With -U, what looks like damage may be half old and half new. */
+static int report_failed_diff(const struct arguments *arguments, struct chr_error *err)
+{
+    struct chr_error torn = {.code = CHR_E_BUSY};
+
+    if (arguments->flags == 0 || arguments->other_tag != NULL || err->code == CHR_E_BUSY ||
+        !is_in_use(arguments))
+        return report_error(err);
+    (void)snprintf(torn.message, sizeof torn.message,
+                   "%s: changed while it was read, as another process writes to it: %.600s",
+                   arguments->image, err->message);
+    point_at_snapshot(arguments, &torn);
+    return report_error(&torn);
+}
+
 static int diff_snapshots(const struct arguments *arguments)
 {
     struct chr_image *from = NULL;
@@ -225,10 +288,11 @@ static int diff_snapshots(const struct arguments *arguments)
     struct chr_error err;
     int status;
 
-    if (open_state(arguments, arguments->tag, &from, &err) < 0 ||
-        open_state(arguments, arguments->other_tag, &to, &err) < 0 ||
-        chr_diff(from, to, &diff, &err) < 0)
+    if (open_shared(arguments, arguments->tag, &from, &err) < 0 ||
+        open_other(arguments, &to, &err) < 0)
         status = report_error(&err);
+    else if (chr_diff(from, to, &diff, &err) < 0)
+        status = report_failed_diff(arguments, &err);
     else
         status = print_diff(arguments, diff);
     chr_diff_free(diff);

@@ -962,6 +962,7 @@ CHR_API int chr_vm_console(const char *name, bool foreground, int input, int out
  */
 struct chr_snapshot_result {
     char vm[CHR_BOOT_NAME_MAX + 1]; /* the instance that it went through, or "" */
+    char tag[CHR_TAG_MAX + 1];      /* of the snapshot: what was asked for may be its ID */
     char kept[CHR_TAG_MAX + 1];     /* of apply */
     bool restarted;                 /* apply without memory: the machine was off in between */
 };

@@ -27,6 +27,13 @@ raw_boots() {
     web_answers raw && [[ $(vm_value raw .firmware) == SeaBIOS ]] && grep -q 'kept as it is' said
 }
 
+base_is_not_written_to() {
+    boot stock.img --name writer --write >said 2>&1
+    [[ $? == 1 ]] && cat said && grep -q 'stock.img is in use: instance raw runs from it' said &&
+        grep -q 'hint: chrimg stop raw first' said && ! grep -q 'writes to the raw image itself' said &&
+        web_answers raw
+}
+
 raw_stops() { "$CHRIMG" stop raw && is_off raw && unchanged; }
 
 overlay_has_counted() { [[ $(boots_counted "$(overlay_of raw)" qcow2) == "$1" ]]; } # BOOTS
@@ -41,6 +48,19 @@ changed_image_is_refused() {
     local status=$?
     cp --preserve=all kept.img stock.img
     [[ $status == 1 ]] && is_off raw
+}
+
+# As unzip, cp -p and tar leave it: with a time from before the overlay.
+replaced_image_is_refused() { # BYTES
+    cp --preserve=all stock.img kept.img
+    printf x | dd of=stock.img bs=1 seek=1000000 conv=notrunc status=none
+    truncate -s "+$1" stock.img
+    if [[ $1 == 0 ]]; then touch -d '3 years ago' stock.img; else touch -r kept.img stock.img; fi
+    boot stock.img --name raw >said 2>&1
+    local status=$?
+    cp --preserve=all kept.img stock.img
+    [[ $status == 1 ]] && cat said && grep -q 'stock.img has changed since' said &&
+        grep -q 'stop --forget raw' said && is_off raw && unchanged
 }
 
 # --throwaway and --rm are for machines, not for what another one of the same name has kept.
@@ -149,10 +169,13 @@ finding_is_cached() {
 
 check 'images can be made' make_images
 check 'raw image boots on SeaBIOS, in an overlay, and says so' raw_boots
+check '--write to the image below its overlay is refused' base_is_not_written_to
 check 'it stops, and the image is as it was' raw_stops
 check 'what the guest wrote is in the overlay' overlay_has_counted 1
 check 'the same instance goes on where it was' raw_goes_on
 check 'an image that was changed since is refused' changed_image_is_refused
+check 'an image that was replaced by an older one is refused' replaced_image_is_refused 0
+check 'an image of another size and the same time is refused' replaced_image_is_refused 512
 check '--throwaway does not throw away what is kept' kept_is_not_thrown_away --throwaway
 check '--rm does not remove what is kept' kept_is_not_thrown_away --rm
 check 'stop --forget leaves nothing' raw_is_forgotten

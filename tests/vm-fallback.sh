@@ -61,6 +61,15 @@ named_is_not_replaced() {
         "$CHRIMG" stop --forget named && nothing_is_left named
 }
 
+# Time that is up says nothing about networks, where KVM is known not to run guests.
+named_and_known_to_be_broken() {
+    echo "$(cat /proc/sys/kernel/random/boot_id) broken" >"$XDG_CACHE_HOME/chrimg/kvm"
+    kvm_is works
+    boot stock.img --name known --accel kvm --ready http --timeout 2 >said 2>&1
+    [[ $? == 1 ]] && cat said && grep -q 'hint: --accel tcg: KVM does not run guests' said &&
+        ! grep -q 10.0.2.15 said && ends known
+}
+
 # ---- restart ----
 
 restart_falls_back() {
@@ -115,6 +124,7 @@ check 'boot: KVM is stuck after a moment' breaks_a_little_later
 check 'the next boot does not try it' finding_is_remembered
 check 'boot: firmware that speaks is proof enough' speaks_at_once
 check 'an accelerator that is named is not replaced' named_is_not_replaced
+check 'nor where it is known not to run guests: the hint says so first' named_and_known_to_be_broken
 check 'restart falls back, as boot does' restart_falls_back
 check 'and does not try again' restarts_on_tcg
 check 'boot -i: stuck before a word, while attached' attached_falls_back

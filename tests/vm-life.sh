@@ -131,6 +131,19 @@ power_button_is_ignored() {
     grep -q 'did not shut down in time' said && nothing_is_left stubborn
 }
 
+# As a disk that gets full while the guest shuts down does it.
+stopped_meanwhile_is_not_waited_for() {
+    local begin=$SECONDS stopping
+    boot stubborn.img --name stubborn --rm || return
+    "$CHRIMG" stop --timeout 100 stubborn >said 2>&1 &
+    stopping=$!
+    sleep 1
+    printf '{"execute":"qmp_capabilities"}\n{"execute":"stop"}\n' |
+        timeout 5 curl -s --unix-socket "$runtime/stubborn/qmp.sock" telnet://qemu
+    begin=$SECONDS
+    wait "$stopping" && cat said && ((SECONDS - begin < 50)) && nothing_is_left stubborn
+}
+
 # ---- machines that others start, files of others ----
 
 printed_line_is_an_instance() {
@@ -193,6 +206,8 @@ disk_fills_up() {
         ((SECONDS < deadline)) || { df small; "$CHRIMG" ps; return 1; }
         sleep 0.3
     done
+    "$CHRIMG" snapshot -c full --with-memory small/image.qcow2 >said 2>&1
+    [[ $? == 1 ]] && cat said && grep -q 'hint: df shows' said || return
     "$CHRIMG" stop --timeout 2 full || return
     qemu-img check small/image.qcow2
     [[ $? == 0 || $? == 3 ]]
@@ -216,6 +231,7 @@ check '--readconfig writes over no image' readconfig_spares_an_image
 check 'stop --forget' "$CHRIMG" stop --forget life
 check 'nothing is left of it' nothing_is_left life
 check 'a guest that ignores the power button is ended after the deadline' power_button_is_ignored
+check 'one that is stopped meanwhile is not waited for' stopped_meanwhile_is_not_waited_for
 check 'kill -9 of chrimg, at any time, hides nothing' chrimg_is_killed
 check 'kill -9 of chrimg run ends its command and its machine' run_is_killed command_runs
 check 'also while it boots' run_is_killed machine_runs

@@ -67,6 +67,10 @@ check_exit "ps lists it" 0 '^router +running +[a-z]+ +[0-9]+ .* 127.0.0.1:[0-9]+
 check_exit "logs say what the guest said" 0 'standin: ready' "$CHRIMG" logs
 check_exit "a second boot of the image is refused, and says whose it is" 1 \
     'in use: instance router runs from it' "$CHRIMG" boot --name other router.qcow2
+for show in --print --script --systemd --libvirt "--readconfig=router.ini"; do
+    check_exit "$show starts nothing, and is there while the machine runs" 0 'router.qcow2|-readconfig' \
+        "$CHRIMG" boot --name other "$show" router.qcow2
+done
 check_exit "a second boot of the name is refused" 1 'router runs already' \
     "$CHRIMG" boot --name router --throwaway stock.img
 check_exit "a wrong name is a wrong usage" 2 'is no name|letters, digits' "$CHRIMG" boot --name ../x stock.img

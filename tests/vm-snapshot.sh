@@ -5,10 +5,10 @@
 needs_tool qemu-system-x86_64 qemu-img debugfs e2fsck jq curl
 
 make_images() {
-    make_asking life count-seconds keep-writing && "$CHRIMG" convert life.img life.qcow2
+    make_asking life count-seconds keep-writing && "$CHRIMG" fatten --require-bios life.img -o life.qcow2
 }
 
-life_boots() { "$CHRIMG" boot life.qcow2 --name life --timeout "$patience" && web_answers life; }
+life_boots() { "$CHRIMG" boot life.qcow2 --name life --bios --timeout "$patience" && web_answers life; }
 
 last_second() { tr -d '\r' <"$(serial_log life)" | sed -n 's/^.*standin: second \([0-9]*\)$/\1/p' | tail -n 1; }
 
@@ -35,6 +35,21 @@ is_between() { # SECOND TAG
 
 same_tag_is_refused() { "$CHRIMG" snapshot -c live life.qcow2; [[ $? == 1 ]]; }
 
+id_of() { qemu-img snapshot -U -l life.qcow2 | awk -v tag="$1" '$2 == tag { print $1 }'; } # TAG
+
+ids_are_named() {
+    "$CHRIMG" snapshot -c "$(id_of live)" life.qcow2 >said 2>&1
+    [[ $? == 1 ]] && cat said && grep -q "$(id_of live) is the ID of the snapshot live already" said &&
+        ! grep -qe ' -d ' said
+}
+
+# What changes while it is read is not compared, and not called damaged.
+changing_disk_is_not_compared() {
+    "$CHRIMG" snapshot --diff live life.qcow2 >said 2>&1
+    [[ $? == 1 ]] && cat said && grep -q 'life.qcow2 is in use: instance life writes to it' said &&
+        grep -q 'hint: chrimg snapshot -c b life.qcow2, then chrimg snapshot --diff live b life.qcow2' said
+}
+
 # What the guest said first when its counting went back, if it did.
 second_after_return() {
     tr -d '\r' <"$(serial_log life)" | sed -n 's/^.*standin: second \([0-9]*\)$/\1/p' |
@@ -53,7 +68,8 @@ memory_comes_back() {
 }
 
 deleted_while_running() {
-    "$CHRIMG" snapshot -d memory life.qcow2 && ! qemu-img snapshot -U -l life.qcow2 | grep -qw memory
+    "$CHRIMG" snapshot -d "$(id_of memory)" life.qcow2 >said && cat said &&
+        grep -q 'deleted snapshot memory (ID' said && ! qemu-img snapshot -U -l life.qcow2 | grep -qw memory
 }
 
 # The disk alone: the guest starts anew, on the disk as it was.
@@ -72,17 +88,55 @@ contents_are_right() {
     seq "$(wc -l <seconds)" | cmp - seconds
 }
 
+# ---- memory of a machine that is another one by now ----
+
+takes_memory() { # TAG OPTION...
+    "$CHRIMG" boot life.qcow2 --name other --bios --ready none "${@:2}" && "$CHRIMG" snapshot -c "$1" --with-memory life.qcow2 &&
+        "$CHRIMG" stop --now other
+}
+
+boots_anew() { # OPTION...
+    "$CHRIMG" boot life.qcow2 --name other --timeout "$patience" "$@" && web_answers other
+}
+
+# refused_as_it_was PATTERN OPTION...: of -a; the machine goes on, and the snapshots are what they were.
+refused_as_it_was() {
+    local pid before
+    pid=$(vm_pid other)
+    before=$(qemu-img snapshot -U -l life.qcow2)
+    "$CHRIMG" snapshot -a "${@:2}" life.qcow2 >said 2>&1
+    [[ $? == 1 ]] && cat said && grep -q "$1" said && grep -q 'other goes on as it was' said || return
+    [[ $(vm_pid other) == "$pid" && $(qemu-img snapshot -U -l life.qcow2) == "$before" ]] && web_answers other
+}
+
 # ---- tests ----
 
 check 'an image can be made' make_images
 check 'it boots' life_boots
 check 'a snapshot of the disk while the guest writes' snapshot_while_writing live
 check 'a second one of the same name is refused' same_tag_is_refused
+check 'an ID is no tag for a second one' ids_are_named
 check 'a snapshot with memory' snapshot_while_writing memory --with-memory
+check '--diff with the disk of a running machine is refused' changing_disk_is_not_compared
 check 'the memory comes back, and the guest goes on from there' memory_comes_back
 check 'a snapshot is deleted while the guest writes' deleted_while_running
 check 'the disk comes back, and the guest starts from there' disk_comes_back
 check 'after a polite stop its contents are right' contents_are_right
 check 'stop --forget' "$CHRIMG" stop --forget life
 check 'nothing is left' nothing_is_left life
+check 'the memory of a small machine' takes_memory small --mem 256M
+check 'a larger machine boots' boots_anew --bios --mem 320M
+check 'memory of another size: the machine goes on as it was' \
+    refused_as_it_was 'hint: .*chrimg stop other, then chrimg snapshot -a small life.qcow2' small
+check 'and so without a snapshot to keep' refused_as_it_was 'memory, CPUs and firmware' small --no-keep
+if [[ -e $ovmf_code && -e $ovmf_vars ]]; then
+    check 'it stops' "$CHRIMG" stop other
+    check 'with UEFI it boots' boots_anew --uefi --mem 256M
+    check 'memory that was taken with BIOS: it is said' refused_as_it_was 'small was taken with BIOS.* runs UEFI' small
+    check 'with UEFI, memory is kept' "$CHRIMG" snapshot -c uefi --with-memory life.qcow2
+    check 'and comes back' "$CHRIMG" snapshot -a uefi life.qcow2
+else
+    skip 'memory that was taken with BIOS' 'OVMF is not installed'
+fi
+check 'stop --forget of it' "$CHRIMG" stop --forget other
 done_testing

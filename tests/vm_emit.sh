@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What `chrimg boot` shows instead of running it, given to the tools that it is for: each shell line,
 # script and -readconfig starts this host's QEMU; shellcheck, systemd-analyze and libvirt's schema judge.
-# shellcheck disable=SC2317  # functions are called through check
+# shellcheck disable=SC2016,SC2317  # functions are called through check; dollars are for sh
 . "$(dirname "$0")/lib.sh"
 needs_tool qemu-system-x86_64 qemu-img shellcheck curl jq
 
@@ -101,13 +101,52 @@ check_equal "throwaway: no file is made" "$(ls "$samples/the state/throwaway")" 
 # ---- an overlay of an image that changed ----
 
 overlay=$(ls "$samples/the state/raw/"disk-*.qcow2)
+other_image='the image is not the one that its overlay was made over'
+
+# Nothing is started, neither by the line nor by the script.
+is_refused() { # WHAT
+    check_exit "$1 is not started" 1 "$other_image" sh "$samples/raw.print"
+    check_exit "$1 is not started by the script" 1 "$other_image" env CHRIMG_ACCEL=tcg sh "$samples/raw.script"
+}
+
+check "size and time of the image are remembered" test -s "$overlay.base"
+cp -p "$samples/raw.img" raw.kept
+touch "$samples/raw.img"
+is_refused "an image that changed after its overlay was made"
+# As unzip, cp -p and tar leave it.
+touch -d '2 years ago' "$samples/raw.img"
+is_refused "an image with an older time"
+truncate -s 2M "$samples/raw.img"
+touch -r raw.kept "$samples/raw.img"
+is_refused "an image of another size and the same time"
+cp -p raw.kept "$samples/raw.img"
+check "the old image with its time is started again" starts raw sh "$samples/raw.print"
+check "and by the script" starts raw env CHRIMG_ACCEL=tcg sh "$samples/raw.script"
+# Overlays of older versions have nothing beside them.
+rm "$overlay.base"
 touch -d '1 hour ago' "$overlay"
-check_exit "an image that changed after its overlay is not started" 1 'the image was changed after its overlay' \
-    sh "$samples/raw.print"
-check_exit "nor by the script" 1 'the image was changed after its overlay' \
-    env CHRIMG_ACCEL=tcg sh "$samples/raw.script"
+touch "$samples/raw.img"
+is_refused "an image that is newer than an overlay of which nothing is remembered"
 check_exit "the script knows three accelerators" 2 'kvm, hvf or tcg, not xen' \
     env CHRIMG_ACCEL=xen sh "$samples/raw.script"
+
+# ---- the accelerator, by what chrimg has found out ----
+
+# The accelerator that a script chooses, with LINE as the finding.
+chosen() { # LINE
+    mkdir -p cache/chrimg && echo "$1" >cache/chrimg/kvm
+    { sed '/^case \$accel in/,$d' "$samples/kvm.script"; echo 'echo "$accel"'; } >choose
+    XDG_CACHE_HOME=$WORK/cache sh choose
+}
+
+if { : <>/dev/kvm; } 2>/dev/null && [ "$(uname -m)" = x86_64 ]; then
+    boot_id=$(cat /proc/sys/kernel/random/boot_id)
+    check_equal "KVM that runs guests is chosen" "$(chosen "$boot_id runs")" kvm
+    check_equal "KVM that does not is not" "$(chosen "$boot_id broken")" tcg
+    check_equal "what was found before the host's boot does not count" "$(chosen "another broken")" kvm
+else
+    skip "a script asks what is known of KVM" '/dev/kvm does not open'
+fi
 
 # ---- other judges ----
 

@@ -47,14 +47,33 @@ static int in_use(const struct boot *boot, struct chr_error *err)
                     "changes underneath", name, name);
 }
 
+/* Readers and their overlay do not lock the image against us; a router that writes spoils it for them. */
+static int check_readers(const struct boot *boot, enum chr_format format, struct chr_error *err)
+{
+    const struct chr_boot_options *options = &boot->options;
+    bool writes = !options->throwaway && (options->write || format == CHR_FORMAT_QCOW2);
+    char name[CHR_BOOT_NAME_MAX + 1];
+
+    if (!writes || options->show != CHR_SHOW_NONE || !boot_uses_image(boot->name, name))
+        return 0;
+    (void)err_set(err, CHR_E_BUSY, "%s is in use: instance %s runs from it, and this router would "
+                  "write to it", boot->name, name);
+    return err_hint(err, "chrimg stop %s first%s", name,
+                    options->write ? "; or without --write, with another --name" : "");
+}
+
 /* The zip's member, the snapshot's state and so on are refused by the plan, by name. */
 static int look_at_image(struct boot *boot, struct chr_error *err)
 {
     AUTO_IMAGE struct chr_image *image = NULL;
     struct chr_report *report = NULL;
+    /* What only says how to start it takes no part in who writes to it. */
+    unsigned flags = boot->options.show != CHR_SHOW_NONE ? CHR_OPEN_FORCE_SHARE : 0;
 
-    if (chr_image_open(boot->name, 0, &image, err) < 0)
+    if (chr_image_open(boot->name, flags, &image, err) < 0)
         return in_use(boot, err);
+    if (check_readers(boot, image->format, err) < 0)
+        return -1;
     boot->path = realpath(image->path, NULL);
     if (boot->path == NULL)
         return err_errno(err, errno, "cannot find %s", image->path);

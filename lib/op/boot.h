@@ -98,6 +98,9 @@ char *boot_image_of(const struct vm_record *record, struct chr_error *err);
 /* Where the image PATH is busy because an instance runs from it, ERR names that. */
 void boot_name_holder(const char *path, bool writing, struct chr_error *err);
 
+/* Whether a running instance uses the image PATH, if only to read it below an overlay. */
+bool boot_uses_image(const char *path, char name[CHR_BOOT_NAME_MAX + 1]);
+
 /* Find instance NAME (NULL: as chr_vm_get()) and read its record. */
 int boot_find(const char *name, bool off_too, struct vm_instance *instance,
               struct vm_record *record, struct chr_error *err);

@@ -1,8 +1,12 @@
 /* The files that a plan asks for: overlays, copies and blanks, all of them qcow2. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/compat.h"
@@ -11,6 +15,7 @@
 #include "op/files.h"
 #include "op/image.h"
 #include "qcow2/qcow2.h"
+#include "vm/text.h"
 
 #define CHUNK ((size_t)1 << 20)
 
@@ -98,22 +103,108 @@ static int make_file(const struct vm_file *file, struct chr_error *err)
     return -1;
 }
 
+/* ---- the image of an overlay ---- */
+
+/*
+ * Beside an overlay: a file that holds the size of the image it was made over, and has that
+ * image's mtime.  Both can be compared by a shell, too (vm/emit_shell.c).
+ */
+static char *base_path(const struct vm_file *file, struct chr_error *err)
+{
+    return text_new(err, "%s" VM_BASE_ENDING, file->target);
+}
+
+static bool is_same_time(struct timespec a, struct timespec b)
+{
+    return !time_is_later(a, b) && !time_is_later(b, a);
+}
+
+static int write_base(const char *path, const struct stat *source, struct chr_error *err)
+{
+    const struct timespec times[] = {{.tv_nsec = UTIME_OMIT}, stat_mtime(source)};
+    AUTO_OUTPUT struct output output = {0};
+    char line[32];
+    int n = snprintf(line, sizeof line, "%lld\n", (long long)source->st_size);
+
+    if (output_begin(path, (uint64_t)n, true, &output, err) < 0 ||
+        blk_write(output.blk, 0, line, (size_t)n, err) < 0 || output_publish(&output, err) < 0)
+        return -1;
+    return utimensat(AT_FDCWD, path, times, 0) == 0
+               ? 0
+               : err_errno(err, errno, "cannot date %s", path);
+}
+
+/* Before its overlay is there: what a start that was killed leaves is written anew by the next. */
+static int remember_base(const struct vm_file *file, struct chr_error *err)
+{
+    AUTO_FREE char *path = base_path(file, err);
+    struct stat source;
+    struct stat written;
+
+    if (path == NULL)
+        return -1;
+    if (stat(file->source, &source) < 0)
+        return err_errno(err, errno, "cannot look at %s", file->source);
+    /* A device's times tell nothing about what is on it. */
+    if (!S_ISREG(source.st_mode))
+        return 0;
+    if (write_base(path, &source, err) < 0) {
+        if (err->code == CHR_E_SPACE)
+            vm_instance_hint("XDG_STATE_HOME", err);
+        return -1;
+    }
+    /* A file system with coarser times cannot keep it: better nothing than what never fits. */
+    if (stat(path, &written) < 0 || !is_same_time(stat_mtime(&written), stat_mtime(&source)))
+        (void)unlink(path);
+    return 0;
+}
+
+/* The size in the file PATH, and its mtime; false where nothing is remembered. */
+static bool read_base(const char *path, struct stat *base, long long *size)
+{
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char line[32] = "";
+
+    if (fd < 0 || fstat(fd, base) < 0 || read(fd, line, sizeof line - 1) <= 0)
+        return false;
+    *size = strtoll(line, NULL, 10);
+    return *size > 0;
+}
+
+/* An older image than the remembered one is another one, too: unzip and cp -p keep old times. */
+static bool is_other_image(const char *base_name, const struct stat *source,
+                           const struct stat *overlay)
+{
+    struct stat base;
+    long long size;
+
+    if (!read_base(base_name, &base, &size))
+        return time_is_later(stat_mtime(source), stat_mtime(overlay));
+    return size != (long long)source->st_size ||
+           !is_same_time(stat_mtime(&base), stat_mtime(source));
+}
+
 /* An overlay holds the clusters that differ: from another image, they would be garbage. */
 static int check_overlay(const struct boot_start *start, const struct vm_file *file,
                          const struct stat *overlay, struct chr_error *err)
 {
+    AUTO_FREE char *base_name = base_path(file, err);
     struct stat source;
 
+    if (base_name == NULL)
+        return -1;
     if (stat(file->source, &source) < 0)
         return err_errno(err, errno, "cannot look at %s", file->source);
-    if (!time_is_later(stat_mtime(&source), stat_mtime(overlay)))
+    if (!is_other_image(base_name, &source, overlay))
         return 0;
-    (void)err_set(err, CHR_E_REFUSED, "%s has changed since %s was last used with it: they do not "
+    (void)err_set(err, CHR_E_REFUSED, "%s has changed since %s was made over it: they do not "
                   "belong together any more", start->image != NULL ? start->image : file->source,
                   file->target);
-    return err_hint(err, "chrimg stop --forget %s removes the instance and what it kept; or another "
-                    "--name", start->record->name);
+    return err_hint(err, "bring the old image back, with its time; or chrimg stop --forget %s removes "
+                    "the instance and what it kept; or another --name", start->record->name);
 }
+
+/* ---- all of them ---- */
 
 /*
  * Whether firmware code was installed since it was copied.  By its ctime: a package's files
@@ -140,7 +231,8 @@ int boot_make_files(const struct boot_start *start, struct chr_error *err)
                 return -1;
             if (!is_outdated(file, &there))
                 continue;
-        }
+        } else if (file->kind == VM_MAKE_OVERLAY && remember_base(file, err) < 0)
+            return -1;
         if (make_file(file, err) < 0)
             return -1;
     }

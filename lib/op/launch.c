@@ -347,10 +347,23 @@ static void add_hint(struct chr_error *err, const char *format, ...)
     va_end(args);
 }
 
+/* KVM that was named, and is known not to run guests. */
+static bool runs_on_broken_kvm(const struct vm_record *record)
+{
+    AUTO_VM_HOST struct vm_host *host = NULL;
+    struct chr_error ignored;
+
+    return strcmp(record->accel, "kvm") == 0 && boot_folders(&host, &ignored) == 0 &&
+           vm_host_kvm_is_broken(host);
+}
+
 /* Where to look next, when time is up. */
 static void point_at_machine(const struct vm_record *record, struct chr_error *err)
 {
-    if (record->fallback != NULL)
+    /* No word of networks and the like, where there is no guest. */
+    if (runs_on_broken_kvm(record))
+        (void)err_hint(err, "--accel tcg: KVM does not run guests on this host");
+    else if (record->fallback != NULL)
         add_hint(err, "--accel tcg does without %s",
                  strcmp(record->accel, "hvf") == 0 ? "HVF" : "KVM");
     if (record->remove)

@@ -79,18 +79,16 @@ enum kind { NO_SNAPSHOT, DISK_ONLY, WITH_MEMORY };
 static int find_in_file(const char *path, const char *tag, enum kind *kind,
                         char name[CHR_TAG_MAX + 1], struct chr_error *err)
 {
+    const struct qcow2_snapshot *found;
     struct qcow2_snapshot *list = NULL;
     size_t count = 0;
 
-    *kind = NO_SNAPSHOT;
     if (read_table(path, &list, &count, err) < 0)
         return -1;
-    for (int by_id = 0; by_id <= 1 && *kind == NO_SNAPSHOT; by_id++)
-        for (size_t i = 0; i < count && *kind == NO_SNAPSHOT; i++)
-            if (strcmp(by_id ? list[i].id : list[i].name, tag) == 0) {
-                *kind = list[i].vm_state_size > 0 ? WITH_MEMORY : DISK_ONLY;
-                (void)snprintf(name, CHR_TAG_MAX + 1, "%s", list[i].name);
-            }
+    found = snapshot_find(list, count, tag);
+    *kind = found == NULL ? NO_SNAPSHOT : found->vm_state_size > 0 ? WITH_MEMORY : DISK_ONLY;
+    if (found != NULL)
+        (void)snprintf(name, CHR_TAG_MAX + 1, "%s", found->name);
     qcow2_snapshots_free(list, count);
     return 0;
 }
@@ -138,20 +136,35 @@ static bool holds(const json_t *inserted, const char *tag)
     return false;
 }
 
+/* Firmware variables are a disk of the machine, which only a machine with UEFI has. */
+static int refuse_other_disks(const char *device, const char *node, const char *tag,
+                              struct chr_error *err)
+{
+    if (strncmp(device, "pflash", 6) == 0) {
+        (void)err_set(err, CHR_E_REFUSED, "the snapshot %s was taken with BIOS, or with other "
+                      "firmware variables, and this machine runs UEFI", tag);
+        return err_hint(err, "chrimg boot --bios starts one that it may fit; applied while the "
+                        "machine is off, it is the disk's alone");
+    }
+    (void)err_set(err, CHR_E_REFUSED, "disk %s of the machine holds no snapshot %s: it was taken of "
+                  "a machine with other disks", node, tag);
+    return err_hint(err, "applied while the machine is off, it is the disk's alone");
+}
+
 /* A disk that is written to must be a qcow2 for its memory to be kept, and hold TAG (or NULL). */
-static int check_disk(const json_t *inserted, const char *node, const char *tag,
+static int check_disk(const json_t *block, const char *node, const char *tag,
                       struct chr_error *err)
 {
+    const json_t *inserted = json_object_get(block, "inserted");
     const char *driver = json_string_value(json_object_get(inserted, "drv"));
+    const char *device = json_string_value(json_object_get(block, "device"));
 
     if (driver == NULL || strcmp(driver, "qcow2") != 0)
         return err_set(err, CHR_E_REFUSED, "disk %s of the machine is %s, which holds no snapshots",
                        node, driver != NULL ? driver : "of no known format");
-    if (tag == NULL || holds(inserted, tag))
-        return 0;
-    (void)err_set(err, CHR_E_REFUSED, "disk %s of the machine holds no snapshot %s: it was taken of "
-                  "a machine with other disks", node, tag);
-    return err_hint(err, "applied while the machine is off, it is the disk's alone");
+    return tag == NULL || holds(inserted, tag)
+               ? 0
+               : refuse_other_disks(device != NULL ? device : "", node, tag, err);
 }
 
 /* Node names of all disks that are written to, after check_disk() of each. */
@@ -170,7 +183,7 @@ static int writable_nodes(struct qmp *qmp, const char *tag, json_t **nodes, stru
 
         if (node == NULL || json_is_true(json_object_get(inserted, "ro")))
             continue;
-        if (check_disk(inserted, node, tag, err) < 0) {
+        if (check_disk(block, node, tag, err) < 0) {
             json_decref(blocks);
             return -1;
         }
@@ -229,6 +242,15 @@ static int look_at_job(struct qmp *qmp, const char *id, char **failure, struct c
     return result;
 }
 
+/* A full disk is an Input/output error where QEMU writes memory. */
+static int say_failure(const char *command, const char *failure, struct chr_error *err)
+{
+    (void)err_set(err, CHR_E_IO, "%s: %.800s", command, failure);
+    if (strstr(failure, "Input/output error") == NULL && strstr(failure, "No space left") == NULL)
+        return -1;
+    return err_hint(err, "df shows whether the file system of the image is full");
+}
+
 /* Run the job COMMAND to its end.  ARGUMENTS is taken over. */
 static int run_job(struct qmp *qmp, const char *command, json_t *arguments, struct chr_error *err)
 {
@@ -250,7 +272,7 @@ static int run_job(struct qmp *qmp, const char *command, json_t *arguments, stru
     if (state < 0)
         return -1;
     if (failure != NULL)
-        (void)err_set(err, CHR_E_IO, "%s: %.800s", command, failure);
+        (void)say_failure(command, failure, err);
     (void)qmp_command(qmp, "job-dismiss", json_pack("{s:s}", "id", id), soon(), NULL,
                       &(struct chr_error){0});
     state = failure != NULL ? -1 : 0;
@@ -291,10 +313,8 @@ int live_create(struct live *live, const char *path, const char *tag, bool with_
 
     if (find_in_file(path, tag, &kind, name, err) < 0)
         return -1;
-    if (kind != NO_SNAPSHOT) {
-        (void)err_set(err, CHR_E_EXISTS, "%s: a snapshot %s is there already", path, tag);
-        return err_hint(err, "take another tag, or chrimg snapshot -d %s %s first", tag, path);
-    }
+    if (kind != NO_SNAPSHOT)
+        return snapshot_refuse_taken(path, tag, name, err);
     if (connect_to(live, &qmp, err) < 0)
         return -1;
     if ((with_memory
@@ -306,45 +326,61 @@ int live_create(struct live *live, const char *path, const char *tag, bool with_
     return verify(path, tag, with_memory ? WITH_MEMORY : DISK_ONLY, err);
 }
 
-int live_delete(struct live *live, const char *path, const char *tag, struct chr_error *err)
+int live_delete(struct live *live, const char *path, const char *tag,
+                struct chr_snapshot_result *result, struct chr_error *err)
 {
     AUTO_QMP struct qmp *qmp = NULL;
-    char name[CHR_TAG_MAX + 1];
     enum kind kind;
 
-    if (need(path, tag, &kind, name, err) < 0 || connect_to(live, &qmp, err) < 0)
+    if (need(path, tag, &kind, result->tag, err) < 0 || connect_to(live, &qmp, err) < 0)
         return -1;
     /* One with memory is on the other disks, too. */
     if ((kind == WITH_MEMORY
-             ? job_on_all(qmp, "snapshot-delete", name, false, err)
+             ? job_on_all(qmp, "snapshot-delete", result->tag, false, err)
              : qmp_command(qmp, "blockdev-snapshot-delete-internal-sync",
-                           json_pack("{s:s, s:s}", "device", DISK, "name", name), soon(), NULL,
+                           json_pack("{s:s, s:s}", "device", DISK, "name", result->tag), soon(), NULL,
                            err)) < 0)
         return err_context(err, "instance %s", live->record.name);
-    return verify(path, name, NO_SNAPSHOT, err);
+    return verify(path, result->tag, NO_SNAPSHOT, err);
 }
 
 /* ---- apply ---- */
 
-/*
- * QEMU puts the disks back before it reads the memory.  When that fails, what the guest has
- * in memory does not fit to its disk any more, and must not be written there: the machine
- * stays stopped.  When QEMU refuses to begin, nothing has changed.
- */
-static int after_failed_load(struct live *live, struct qmp *qmp, const char *tag,
-                             struct chr_error *err)
+/* The machine is what it was, and so are its snapshots. */
+static int goes_on(const struct live *live, struct chr_error *err)
 {
+    return err_context(err, "instance %s goes on as it was", live->record.name);
+}
+
+/*
+ * QEMU puts the disks back before it reads the memory.  When that fails (the machine has
+ * other memory, other CPUs, ...), what the guest has in memory does not fit to its disk any
+ * more, and must not be written there: the machine is put back to BEFORE, which was taken
+ * of this very machine.  When QEMU refuses to begin, nothing has changed.
+ */
+static int after_failed_load(struct live *live, struct qmp *qmp, const char *path,
+                             const char *tag, const char *before, struct chr_error *err)
+{
+    bool begun = err->code != CHR_E_REFUSED;
     struct chr_error ignored;
 
-    if (err->code == CHR_E_REFUSED && qmp_command(qmp, "cont", NULL, soon(), NULL, &ignored) == 0)
-        return err_context(err, "instance %s goes on as it was", live->record.name);
-    (void)err_hint(err, "chrimg stop --now %s, then chrimg snapshot -a %s puts back the disk alone",
-                   live->record.name, tag);
+    if (begun)
+        (void)err_hint(err, "start it with the memory, CPUs and firmware that it had when %s was "
+                       "taken; or chrimg stop %s, then chrimg snapshot -a %s %s puts back the disk "
+                       "alone", tag, live->record.name, tag, path);
+    if ((!begun || job_on_all(qmp, "snapshot-load", before, true, &ignored) == 0) &&
+        qmp_command(qmp, "cont", NULL, soon(), NULL, &ignored) == 0) {
+        (void)job_on_all(qmp, "snapshot-delete", before, false, &ignored);
+        return goes_on(live, err);
+    }
+    (void)err_hint(err, "chrimg stop --now %s, then chrimg snapshot -a %s %s puts back the disk as "
+                   "it was before", live->record.name, before, path);
     return err_context(err, "instance %s is paused, as its disk may be the snapshot's already",
                        live->record.name);
 }
 
-static int load_memory(struct live *live, const char *tag, struct chr_error *err)
+static int load_memory(struct live *live, const char *path, const char *tag, const char *before,
+                       bool keep, struct chr_error *err)
 {
     AUTO_QMP struct qmp *qmp = NULL;
 
@@ -352,18 +388,18 @@ static int load_memory(struct live *live, const char *tag, struct chr_error *err
         qmp_command(qmp, "stop", NULL, soon(), NULL, err) < 0)
         return -1;
     if (job_on_all(qmp, "snapshot-load", tag, true, err) < 0)
-        return after_failed_load(live, qmp, tag, err);
+        return after_failed_load(live, qmp, path, tag, before, err);
     if (qmp_command(qmp, "cont", NULL, soon(), NULL, err) < 0)
         return err_context(err, "%s is loaded, and the machine is stopped", tag);
-    return 0;
+    return keep ? 0 : job_on_all(qmp, "snapshot-delete", before, false, err);
 }
 
 /* Disk alone: what the guest has in memory would not fit to it any more, so it starts anew. */
 static int apply_off(struct live *live, const char *path, const char *tag, bool keep,
-                     char kept[CHR_TAG_MAX + 1], struct chr_error *err)
+                     struct chr_snapshot_result *result, struct chr_error *err)
 {
     const struct chr_vm_watch nobody = {.cancel_fd = -1};
-    struct boot_result result;
+    struct boot_result start;
     struct chr_error again;
     enum vm_stopped how;
     int applied;
@@ -371,9 +407,9 @@ static int apply_off(struct live *live, const char *path, const char *tag, bool 
     /* Asked politely where what the disk is now is kept: then it is kept whole. */
     if (vm_stop(&live->record, &live->process, keep ? POWERDOWN_MS : 0, &how, err) < 0)
         return -1;
-    applied = snapshot_apply_file(path, tag, keep, kept, err);
+    applied = snapshot_apply_file(path, tag, keep, result, err);
     /* That it is up is for the caller to wait for. */
-    if (boot_again(&live->instance, &live->record, CHR_READY_NONE, &nobody, &result, &again) < 0 &&
+    if (boot_again(&live->instance, &live->record, CHR_READY_NONE, &nobody, &start, &again) < 0 &&
         applied == 0) {
         *err = again;
         applied = err_context(err, "%s is applied, but the machine does not start", tag);
@@ -384,19 +420,20 @@ static int apply_off(struct live *live, const char *path, const char *tag, bool 
 int live_apply(struct live *live, const char *path, const char *tag, bool keep,
                struct chr_snapshot_result *result, struct chr_error *err)
 {
-    char name[CHR_TAG_MAX + 1];
+    char before[CHR_TAG_MAX + 1];
     enum kind kind;
 
-    if (need(path, tag, &kind, name, err) < 0)
+    if (need(path, tag, &kind, result->tag, err) < 0)
         return -1;
     if (kind == DISK_ONLY) {
         result->restarted = true;
-        return apply_off(live, path, name, keep, result->kept, err);
+        return apply_off(live, path, tag, keep, result, err);
     }
-    if (keep) {
-        live_kept_name(result->kept);
-        if (live_create(live, path, result->kept, true, err) < 0)
-            return err_context(err, "cannot keep the state that would be lost");
-    }
-    return load_memory(live, name, err);
+    /* The way back, should the memory not fit; it is kept longer than that where it is to be. */
+    live_kept_name(before);
+    if (live_create(live, path, before, true, err) < 0)
+        return err_context(err, "cannot keep the state that would be lost");
+    if (keep)
+        (void)strcpy(result->kept, before);
+    return load_memory(live, path, result->tag, before, keep, err);
 }

@@ -50,39 +50,51 @@ static int match_image(struct vm_instance *instance, struct vm_record *record, v
     return 1;
 }
 
-bool boot_find_by_image(const char *path, struct vm_instance *instance, struct vm_record *record,
-                        struct vm_process *process)
+static bool find(const char *path, bool readers_too, struct vm_instance *instance,
+                 struct vm_record *record, struct vm_process *process)
 {
-    struct search search = {.instance = instance, .record = record, .process = process};
+    struct search search = {.readers_too = readers_too, .instance = instance, .record = record,
+                            .process = process};
     struct chr_error ignored;
 
     return stat(path, &search.image) == 0 && boot_for_each(match_image, &search, &ignored) == 1;
 }
 
-void boot_name_holder(const char *path, bool writing, struct chr_error *err)
+bool boot_find_by_image(const char *path, struct vm_instance *instance, struct vm_record *record,
+                        struct vm_process *process)
+{
+    return find(path, false, instance, record, process);
+}
+
+static bool find_name(const char *path, bool readers_too, char name[CHR_BOOT_NAME_MAX + 1])
 {
     AUTO_VM_RECORD struct vm_record record = {0};
     AUTO_VM_PROCESS struct vm_process process = VM_NO_PROCESS;
     struct vm_instance instance;
-    struct search search = {
-        .readers_too = true, .instance = &instance, .record = &record, .process = &process};
-    struct chr_error ignored;
 
-    if (stat(path, &search.image) < 0 || boot_for_each(match_image, &search, &ignored) != 1)
+    if (!find(path, readers_too, &instance, &record, &process))
+        return false;
+    (void)strcpy(name, record.name);
+    return true;
+}
+
+bool boot_uses_image(const char *path, char name[CHR_BOOT_NAME_MAX + 1])
+{
+    return find_name(path, true, name);
+}
+
+void boot_name_holder(const char *path, bool writing, struct chr_error *err)
+{
+    char name[CHR_BOOT_NAME_MAX + 1];
+
+    if (!boot_uses_image(path, name))
         return;
-    (void)err_set(err, CHR_E_BUSY, "%s is in use: instance %s runs from it", path, record.name);
-    (void)err_hint(err, "chrimg stop %s first%s", record.name,
+    (void)err_set(err, CHR_E_BUSY, "%s is in use: instance %s runs from it", path, name);
+    (void)err_hint(err, "chrimg stop %s first%s", name,
                    writing ? "" : "; info, ls, cat and cp read it as it is with --force-share");
 }
 
 bool chr_vm_of_image(const char *path, char name[CHR_BOOT_NAME_MAX + 1])
 {
-    AUTO_VM_RECORD struct vm_record record = {0};
-    AUTO_VM_PROCESS struct vm_process process = VM_NO_PROCESS;
-    struct vm_instance instance;
-
-    if (!boot_find_by_image(path, &instance, &record, &process))
-        return false;
-    (void)strcpy(name, record.name);
-    return true;
+    return find_name(path, false, name);
 }

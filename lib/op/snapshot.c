@@ -67,23 +67,81 @@ static int create_now(struct chr_image *image, const char *tag, struct chr_error
                                  err);
 }
 
+const struct qcow2_snapshot *snapshot_find(const struct qcow2_snapshot *list, size_t count,
+                                           const char *tag)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(list[i].name, tag) == 0)
+            return &list[i];
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(list[i].id, tag) == 0)
+            return &list[i];
+    return NULL;
+}
+
+/* The tag of the snapshot TAG (or ID) into NAME, which is "" when there is none. */
+static int look_for(struct chr_image *image, const char *tag, char name[CHR_TAG_MAX + 1],
+                    struct chr_error *err)
+{
+    const struct qcow2_snapshot *found;
+    struct qcow2_snapshot *list = NULL;
+    size_t count = 0;
+
+    if (qcow2_snapshot_list(image->disk, &list, &count, err) < 0)
+        return -1;
+    found = snapshot_find(list, count, tag);
+    (void)snprintf(name, CHR_TAG_MAX + 1, "%s", found != NULL ? found->name : "");
+    qcow2_snapshots_free(list, count);
+    return found != NULL;
+}
+
+static int need(struct chr_image *image, const char *tag, char name[CHR_TAG_MAX + 1],
+                struct chr_error *err)
+{
+    int found = look_for(image, tag, name, err);
+
+    if (found != 0)
+        return found < 0 ? -1 : 0;
+    (void)err_set(err, CHR_E_MISSING, "there is no snapshot %s", tag);
+    return err_hint(err, "chrimg snapshot -l %s lists them", HINT_WORD(image->path));
+}
+
+/* No word of -d where it would take another snapshot than the one that was meant. */
+int snapshot_refuse_taken(const char *path, const char *tag, const char *name,
+                          struct chr_error *err)
+{
+    if (strcmp(tag, name) != 0) {
+        (void)err_set(err, CHR_E_EXISTS, "%s: %s is the ID of the snapshot %s already", path, tag,
+                      name);
+        return err_hint(err, "take another tag");
+    }
+    (void)err_set(err, CHR_E_EXISTS, "%s: there is a snapshot %s already", path, tag);
+    return err_hint(err, "take another tag, or chrimg snapshot -d %s %s first", HINT_WORD(tag),
+                    HINT_WORD(path));
+}
+
 static int create_in_file(const char *path, const char *tag, struct chr_error *err)
 {
     AUTO_IMAGE struct chr_image *image = NULL;
+    char name[CHR_TAG_MAX + 1];
+    int found;
 
     if (open_for_change(path, &image, err) < 0)
         return -1;
-    if (create_now(image, tag, err) == 0)
-        return 0;
-    if (err->code == CHR_E_EXISTS)
-        (void)err_hint(err, "take another tag, or chrimg snapshot -d %s %s first", tag, path);
-    return err_context(err, "%s", path);
+    found = look_for(image, tag, name, err);
+    if (found == 1)
+        return snapshot_refuse_taken(path, tag, name, err);
+    if (found < 0 || create_now(image, tag, err) < 0)
+        return err_context(err, "%s", path);
+    return 0;
 }
 
 /* Through QEMU when a machine of ours has the image open; RESULT says so. */
-static bool is_live(const char *path, struct live *live, struct chr_snapshot_result *result)
+static bool is_live(const char *path, const char *tag, struct live *live,
+                    struct chr_snapshot_result *result)
 {
     *result = (struct chr_snapshot_result){0};
+    (void)snprintf(result->tag, sizeof result->tag, "%s", tag);
     if (!live_find(path, live))
         return false;
     (void)snprintf(result->vm, sizeof result->vm, "%s", live->record.name);
@@ -97,7 +155,7 @@ int chr_snapshot_create_live(const char *path, const char *tag, bool with_memory
 
     if (check_tag(tag, err) < 0)
         return -1;
-    if (is_live(path, &live, result))
+    if (is_live(path, tag, &live, result))
         return live_create(&live, path, tag, with_memory, err);
     if (!with_memory)
         return create_in_file(path, tag, err);
@@ -141,32 +199,16 @@ static int keep_current(struct chr_image *image, char kept[CHR_TAG_MAX + 1], str
     return err_context(err, "cannot keep the state that would be lost");
 }
 
-static int find_tag(struct chr_image *image, const char *tag, struct chr_error *err)
-{
-    struct qcow2_snapshot *list = NULL;
-    size_t count = 0;
-    bool found = false;
-
-    if (qcow2_snapshot_list(image->disk, &list, &count, err) < 0)
-        return -1;
-    for (size_t i = 0; i < count; i++)
-        found |= strcmp(list[i].name, tag) == 0 || strcmp(list[i].id, tag) == 0;
-    qcow2_snapshots_free(list, count);
-    if (found)
-        return 0;
-    (void)err_set(err, CHR_E_MISSING, "there is no snapshot %s", tag);
-    return err_hint(err, "chrimg snapshot -l %s lists them", HINT_WORD(image->path));
-}
-
-int snapshot_apply_file(const char *path, const char *tag, bool keep, char kept[CHR_TAG_MAX + 1],
-                        struct chr_error *err)
+int snapshot_apply_file(const char *path, const char *tag, bool keep,
+                        struct chr_snapshot_result *result, struct chr_error *err)
 {
     AUTO_IMAGE struct chr_image *image = NULL;
 
-    kept[0] = '\0';
+    result->kept[0] = '\0';
     if (open_for_change(path, &image, err) < 0)
         return -1;
-    if (find_tag(image, tag, err) < 0 || (keep && keep_current(image, kept, err) < 0) ||
+    if (need(image, tag, result->tag, err) < 0 ||
+        (keep && keep_current(image, result->kept, err) < 0) ||
         qcow2_snapshot_apply(image->disk, tag, err) < 0)
         return err_context(err, "%s", path);
     return 0;
@@ -177,9 +219,9 @@ int chr_snapshot_apply_live(const char *path, const char *tag, bool keep,
 {
     AUTO_LIVE struct live live = {.instance = VM_NO_INSTANCE, .process = VM_NO_PROCESS};
 
-    return is_live(path, &live, result)
+    return is_live(path, tag, &live, result)
                ? live_apply(&live, path, tag, keep, result, err)
-               : snapshot_apply_file(path, tag, keep, result->kept, err);
+               : snapshot_apply_file(path, tag, keep, result, err);
 }
 
 int chr_snapshot_apply(const char *path, const char *tag, bool keep, char kept[CHR_TAG_MAX + 1],
@@ -192,13 +234,14 @@ int chr_snapshot_apply(const char *path, const char *tag, bool keep, char kept[C
     return outcome;
 }
 
-static int delete_in_file(const char *path, const char *tag, struct chr_error *err)
+static int delete_in_file(const char *path, const char *tag, char name[CHR_TAG_MAX + 1],
+                          struct chr_error *err)
 {
     AUTO_IMAGE struct chr_image *image = NULL;
 
     if (open_for_change(path, &image, err) < 0)
         return -1;
-    if (find_tag(image, tag, err) < 0 || qcow2_snapshot_delete(image->disk, tag, err) < 0)
+    if (need(image, tag, name, err) < 0 || qcow2_snapshot_delete(image->disk, tag, err) < 0)
         return err_context(err, "%s", path);
     return 0;
 }
@@ -208,8 +251,8 @@ int chr_snapshot_delete_live(const char *path, const char *tag, struct chr_snaps
 {
     AUTO_LIVE struct live live = {.instance = VM_NO_INSTANCE, .process = VM_NO_PROCESS};
 
-    return is_live(path, &live, result) ? live_delete(&live, path, tag, err)
-                                        : delete_in_file(path, tag, err);
+    return is_live(path, tag, &live, result) ? live_delete(&live, path, tag, result, err)
+                                             : delete_in_file(path, tag, result->tag, err);
 }
 
 int chr_snapshot_delete(const char *path, const char *tag, struct chr_error *err)

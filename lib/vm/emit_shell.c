@@ -68,21 +68,33 @@ static const char *qemu_img(const struct vm_host *host)
     return host->qemu_img[0] != '\0' ? host->qemu_img : "qemu-img";
 }
 
+/* As is_other_image() of op/boot_files.c has it: neither newer nor older, and as long. */
+#define SAME_IMAGE                                                                              \
+    "test -z \"$(find \"$image\" -newer \"$base\"; find \"$base\" -newer \"$image\")\" && "           \
+    "test \"$(wc -c <\"$image\")\" -eq \"$(cat \"$base\")\""
+/* And remember_base(): of files only, and where the file system keeps their times. */
+#define REMEMBER_IMAGE                                                                          \
+    "{ test ! -f \"$image\" || { wc -c <\"$image\" >\"$base\" && touch -r \"$image\" \"$base\" && "     \
+    "{ { " SAME_IMAGE "; } || rm \"$base\"; }; }; }"
+
 /* An overlay of an image that has changed since is of no image: nothing may be written to it. */
 static void add_overlay(struct text *text, const struct vm_host *host, const struct vm_file *file,
                         const char *size)
 {
-    text_add(text, "if ");
-    add_words(text, "test", "-e", file->target, NULL);
-    text_add(text, "; then if ! test -z \"$(");
-    add_words(text, "find", file->source, "-newer", file->target, NULL);
-    text_add(text, ")\"; then echo ");
-    add_words(text, "the image was changed after its overlay; remove the overlay, or bring the old image back:",
-              file->target, NULL);
-    text_add(text, " >&2; false; fi; else ");
+    text_add(text, "image=");
+    text_add_shell_word(text, file->source);
+    text_add(text, " && overlay=");
+    text_add_shell_word(text, file->target);
+    text_add(text,
+             " && base=$overlay" VM_BASE_ENDING " && if test -e \"$overlay\"; then "
+             "if ! if test -s \"$base\"; then " SAME_IMAGE "; "
+             "else test -z \"$(find \"$image\" -newer \"$overlay\")\"; fi; then echo "
+             "'the image is not the one that its overlay was made over; remove the overlay, or "
+             "bring the old image back, with its time:' \"$overlay\" >&2; false; fi; "
+             "else " REMEMBER_IMAGE " && ");
     add_words(text, qemu_img(host), "create", "-q", "-f", "qcow2", "-F",
-              file->source_is_qcow2 ? "qcow2" : "raw", "-b", file->source, file->target, size, NULL);
-    text_add(text, "; fi");
+              file->source_is_qcow2 ? "qcow2" : "raw", "-b", NULL);
+    text_add(text, " \"$image\" \"$overlay\" %s; fi", size);
 }
 
 /* Under another name first, so that half a copy is never taken for one; CODE is always made anew. */
@@ -182,7 +194,13 @@ static void add_detection(struct text *out, const struct vm_plan *plan)
                   "    accel=tcg\n"
                   "    case $(uname -s)-$(uname -m) in\n"
                   "    Linux-%s)\n"
-                  "        if [ -r /dev/kvm ] && [ -w /dev/kvm ]; then accel=kvm; fi\n"
+                  "        # KVM may open and not run guests: chrimg remembers that for a boot of the host.\n"
+                  "        found=${XDG_CACHE_HOME:-${HOME:-}/.cache}/chrimg/kvm\n"
+                  "        broken=\"$(cat /proc/sys/kernel/random/boot_id) broken\"\n"
+                  "        if [ -r /dev/kvm ] && [ -w /dev/kvm ] &&\n"
+                  "            ! { [ -r \"$found\" ] && [ \"$(cat \"$found\")\" = \"$broken\" ]; }; then\n"
+                  "            accel=kvm\n"
+                  "        fi\n"
                   "        ;;\n",
              is_arm ? "aarch64" : "x86_64 | Linux-amd64");
     /* arm64 CHR's 32-bit user space runs on no Apple CPU. */
@@ -231,8 +249,8 @@ int vm_emit_script(const struct vm_host *host, const struct vm_plan *plan, char 
                    struct chr_error *err)
 {
     AUTO_TEXT struct text out = {0};
-    /* What the user named, or what was seen not to work here, is not looked for again. */
-    bool fixed = plan->asked.accel != CHR_ACCEL_AUTO || host->kvm_broken;
+    /* What the user named is not looked for; the rest is, by each host that it runs on. */
+    bool fixed = plan->asked.accel != CHR_ACCEL_AUTO;
 
     text_add(&out, "#!/bin/sh\n"
                    "# The router %s as a virtual machine; made by chrimg %s.\n"

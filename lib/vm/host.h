@@ -25,6 +25,9 @@ int vm_host_folders(struct vm_host *host, struct chr_error *err);
  */
 int vm_host_kvm_seen(const struct vm_host *host, bool runs, struct chr_error *err);
 
+/* Whether that was remembered, and KVM does not; HOST's folders are enough. */
+bool vm_host_kvm_is_broken(const struct vm_host *host);
+
 /* What tells this host from others: its machine id, or its name; "" where it has neither. */
 void vm_host_identity(char *identity, size_t size);
 

@@ -49,6 +49,11 @@ static bool is_remembered(const struct vm_host *host, bool runs)
     return strcmp(line, mark) == 0;
 }
 
+bool vm_host_kvm_is_broken(const struct vm_host *host)
+{
+    return is_remembered(host, false);
+}
+
 int vm_host_kvm_seen(const struct vm_host *host, bool runs, struct chr_error *err)
 {
     char path[VM_PATH_SIZE + 16];

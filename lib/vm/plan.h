@@ -172,11 +172,13 @@ enum vm_make_kind {
 #define VM_VARS_PREFIX "vars-"
 #define VM_COMBINED_PREFIX "firmware-"
 #define VM_CODE_PREFIX "code-"
+/* Behind an overlay's name: the size and the time of the image that it was made over. */
+#define VM_BASE_ENDING ".base"
 
 /*
  * A file to be made before QEMU starts, unless it is there already (CODE: and no older
  * than its source).  An OVERLAY
- * whose source was changed after the overlay's last change must be refused: the
+ * whose source is not what it was when the overlay was made must be refused: the
  * two no longer belong together.
  */
 struct vm_file {

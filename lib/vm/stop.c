@@ -51,8 +51,9 @@ static bool press_button(const struct vm_record *record, const struct vm_process
             return !vm_process_is_alive(process);
         if (vm_process_wait(process, next < deadline ? next : deadline))
             return true;
-    } while (clock_ms() < deadline);
-    return false;
+        /* Stopped meanwhile, as by a full disk: nobody is left who could hear the button. */
+    } while (clock_ms() < deadline && can_react(record, deadline));
+    return !vm_process_is_alive(process);
 }
 
 static int kill_it(const struct vm_record *record, const struct vm_process *process,

@@ -204,11 +204,20 @@ used_bytes() {
         awk '$1 != 0 { n++ } END { print n * 65536 }'
 }
 
+names_what_an_id_meant() {
+    cp tags.qcow2 id.qcow2
+    check_exit "applied by ID: the tag is said" 0 'applied snapshot plain \(ID 1\)$' \
+        snapshot -a 1 --no-keep id.qcow2
+    check_exit "deleted by ID: the tag is said" 0 'deleted snapshot plain \(ID 1\)$' snapshot -d 1 id.qcow2
+}
+
 # What can be created must be within reach of IMG@TAG.
 refused_or_readable() { # TAG IMAGE
     snapshot -c "$1" "$2" || return 0
     "$CHRIMG" convert -f "$2@$1" tag.raw && snapshot -d "$1" "$2"
 }
+
+no_hint_of_deletion() { ! snapshot "$@" 2>&1 | grep -e ' -d '; }
 
 tag_rules() {
     local tag
@@ -230,10 +239,13 @@ tag_rules() {
     check_exit "a tag of 256 bytes" 2 '1 to 255 bytes' snapshot -c "$(printf 'x%.0s' {1..256})" tags.qcow2
     check_exit "a tag with a line feed" 2 'control character' snapshot -c $'a\nb' tags.qcow2
     check_exit "a tag that is not UTF-8" 2 'not UTF-8' snapshot -c $'a\xff' tags.qcow2
-    check_exit "a tag that is an ID" 1 'already' snapshot -c 1 tags.qcow2
+    check_exit "a tag that is an ID: whose" 1 '1 is the ID of the snapshot plain already' snapshot -c 1 tags.qcow2
+    check "a tag that is an ID: no hint that would delete that snapshot" no_hint_of_deletion -c 1 tags.qcow2
+    check_exit "a tag that is there: the way out" 1 'hint: .*snapshot -d plain tags.qcow2' snapshot -c plain tags.qcow2
     check_exit "an unknown tag, applied" 1 'no snapshot none' snapshot -a none tags.qcow2
     check_exit "an unknown tag: the way out" 1 'hint: .*snapshot -l' snapshot -d none tags.qcow2
     check_equal "all these changed nothing" "$(tags_by_qemu tags.qcow2)" plain
+    names_what_an_id_meant
     check "what ALONE says is what deleting frees" exclusive_is_what_is_freed
 }
 
@@ -461,6 +473,28 @@ added root rw/new.txt 0 11"
     check "sound after it all" sound diff.qcow2
 }
 
+# A process that holds the image as QEMU does, and a file system that is half written.
+torn_read_is_said() {
+    local holder
+    cp diff.qcow2 torn.qcow2
+    cp --sparse=always changed.img torn.img
+    # The file is there, its inode is not.
+    debugfs -w -R 'clri rw/new.txt' "torn.img?offset=$(($(partition_start torn.img 2) * 512))" 2>debugfs.log
+    qemu-img convert -n -f raw -O qcow2 torn.img torn.qcow2
+    check_exit "--diff of a damaged disk" 3 'inode' snapshot --diff before torn.qcow2
+    mkfifo hold
+    qemu-io -f qcow2 torn.qcow2 <hold >held.log &
+    holder=$!
+    exec 9>hold
+    until ! qemu-img info torn.qcow2 >/dev/null 2>&1; do sleep 0.05; done
+    check_exit "--diff -U: a torn read is said to be one" 1 'torn.qcow2: changed while it was read' \
+        snapshot -U --diff before torn.qcow2
+    check_exit "--diff -U: the way out" 1 'hint: chrimg snapshot -c b torn.qcow2, then' \
+        snapshot -U --diff before torn.qcow2
+    exec 9>&-
+    wait "$holder"
+}
+
 # ---- IMG@TAG, JSON ----
 
 states_by_name() {
@@ -527,5 +561,6 @@ meant_image
 refusals
 differences
 states_by_name
+torn_read_is_said
 json_reports
 done_testing

@@ -154,9 +154,11 @@ static void test_print(void **state)
 
     (void)state;
     assert_done(vm_emit_print(&raw->world.host, &raw->plan, &text, &err), &err);
-    assert_says(text, "(umask 077 && mkdir -p /run/user/1000/chrimg/r /home/ann/.local/state/chrimg/r && if test -e ");
-    assert_says(text, "/usr/bin/qemu-img create -q -f qcow2 -F raw -b /img/chr-7.19.img ");
-    assert_says(text, "find /img/chr-7.19.img -newer ");
+    assert_says(text, "(umask 077 && mkdir -p /run/user/1000/chrimg/r /home/ann/.local/state/chrimg/r && "
+                      "image=/img/chr-7.19.img && overlay=/home/ann/.local/state/chrimg/r/disk-");
+    assert_says(text, "/usr/bin/qemu-img create -q -f qcow2 -F raw -b \"$image\" \"$overlay\" 134217728; fi");
+    /* Newer or older than it was when the overlay was made: another image. */
+    assert_says(text, "$(find \"$image\" -newer \"$base\"; find \"$base\" -newer \"$image\")");
     assert_says(text, " && exec /usr/bin/qemu-system-x86_64 -name r ");
     assert_int_equal(text[strlen(text) - 1], '\n');
     assert_null(memchr(text, '\n', strlen(text) - 1));
@@ -175,10 +177,18 @@ static void test_script(void **state)
     struct made *found = make(linux_x86, &both_qcow2, &automatic);
     struct made *named = make(linux_x86, &both_qcow2, &fixed);
     struct made *on_arm = make(linux_arm, &arm_qcow2, &automatic);
+    struct made *broken = make(linux_x86, &both_qcow2, &automatic);
     struct chr_error err;
     char *text;
 
     (void)state;
+    /* It may run on another host, or on this one after its next boot. */
+    broken->world.host.kvm_broken = true;
+    assert_done(vm_emit_script(&broken->world.host, &broken->plan, &text, &err), &err);
+    assert_says(text, "accel=${CHRIMG_ACCEL:-}");
+    assert_says(text, "/chrimg/kvm\n");
+    free(text);
+    release(broken);
     assert_done(vm_emit_script(&found->world.host, &found->plan, &text, &err), &err);
     assert_says(text, "#!/bin/sh\n");
     assert_says(text, "Linux-x86_64 | Linux-amd64)");
