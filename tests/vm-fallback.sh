@@ -65,7 +65,7 @@ named_is_not_replaced() {
 named_and_known_to_be_broken() {
     echo "$(cat /proc/sys/kernel/random/boot_id) broken" >"$XDG_CACHE_HOME/chrimg/kvm"
     kvm_is works
-    boot stock.img --name known --accel kvm --ready http --timeout 2 >said 2>&1
+    boot stock.img --name known --accel kvm --forward 0:80 --ready http --timeout 2 >said 2>&1
     [[ $? == 1 ]] && cat said && grep -q 'hint: --accel tcg: KVM does not run guests' said &&
         ! grep -q 10.0.2.15 said && ends known
 }

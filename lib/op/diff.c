@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "block/overlay.h"
+#include "fs/journal.h"
 #include "op/analysis.h"
 #include "op/image.h"
 
@@ -10,10 +12,18 @@
 
 /* One file system of one side. */
 struct side {
-    struct blk *window; /* borrowed from the analysis, or owned by `own` */
+    struct blk *window; /* borrowed from the analysis, or `replayed` */
     struct blk *own;
+    struct blk *replayed; /* on OWN, with what the journal held; in memory */
     struct file_tree tree;
 };
+
+static void side_release(struct side *side)
+{
+    file_tree_release(&side->tree);
+    blk_cleanup(&side->replayed);
+    blk_cleanup(&side->own);
+}
 
 struct differ {
     struct chr_diff diff;
@@ -127,13 +137,27 @@ static int compare_sides(struct differ *d, const struct side *from, const struct
     return new_nodes == NULL ? -1 : merge(d, from, old_nodes, to, new_nodes);
 }
 
+/* A state that was kept of a running router has changes that are only in its journal. */
+static int read_ext(struct side *side, struct chr_error *err)
+{
+    AUTO_EXT struct ext *ext = NULL;
+    struct journal_report ignored;
+
+    if (overlay_open(side->own, &side->replayed, err) < 0 ||
+        journal_recover(side->replayed, &ignored, err) < 0)
+        return -1;
+    side->window = side->replayed;
+    return ext_open(side->window, &ext, err) < 0
+               ? -1
+               : ext_read_tree(ext, "", true, &side->tree, err);
+}
+
 /* The root: the first ext partition behind the boot partition; none is an empty side. */
 static int read_root(struct chr_image *image, const struct analysis *a, struct side *side,
                      struct chr_error *err)
 {
     for (size_t i = 0; i < a->table->partition_count; i++) {
         const struct partition *p = &a->table->partitions[i];
-        AUTO_EXT struct ext *ext = NULL;
         bool is_ext = false;
 
         if (p == a->boot)
@@ -143,12 +167,8 @@ static int read_root(struct chr_image *image, const struct analysis *a, struct s
         if (partition_window(image->disk, p, &side->own, err) < 0 ||
             ext_probe(side->own, &is_ext, err) < 0)
             return -1;
-        if (!is_ext)
-            continue;
-        side->window = side->own;
-        if (ext_open(side->own, &ext, err) < 0)
-            return -1;
-        return ext_read_tree(ext, "", true, &side->tree, err);
+        if (is_ext)
+            return read_ext(side, err);
     }
     return 0;
 }
@@ -163,10 +183,8 @@ static int diff_roots(struct differ *d, struct chr_image *from, const struct ana
     d->on_boot = false;
     if (read_root(from, a, &old_side, d->err) == 0 && read_root(to, b, &new_side, d->err) == 0)
         result = compare_sides(d, &old_side, &new_side);
-    file_tree_release(&old_side.tree);
-    file_tree_release(&new_side.tree);
-    blk_cleanup(&old_side.own);
-    blk_cleanup(&new_side.own);
+    side_release(&old_side);
+    side_release(&new_side);
     return result;
 }
 
