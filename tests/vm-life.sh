@@ -67,7 +67,8 @@ chrimg_is_killed_after() { # DELAY
     kill -9 "$pid"
     wait "$pid" 2>/dev/null
     if [[ $(vm_value orphan .running) == true ]]; then
-        "$CHRIMG" stop --now orphan || return
+        # A process that was never let go may meanwhile have ended by itself: what counts is what is left.
+        "$CHRIMG" stop --now orphan
     else
         [[ ! $(our_processes) ]] || { show_processes "$(our_processes)"; return 1; }
     fi
@@ -162,11 +163,15 @@ printed_line_is_an_instance() {
 
 # What it leaves is listed with the image that the user knows, and can be removed.
 printed_line_of_a_raw_image() {
+    local i base folder=$state/printed
     "$CHRIMG" boot plain.img --name printed --print >line || return
     sh line </dev/null >/dev/null 2>&1 &
     until [[ -s $runtime/printed/pid ]]; do kill -0 $! || return; sleep 0.1; done
     [[ $(vm_value printed .image) == */plain.img ]] && "$CHRIMG" stop --now printed || return
     wait $!
+    # In whatever order the folder is read: the overlay is found among what is remembered of images.
+    base=$(echo "$folder"/disk-*.base)
+    for ((i = 0; i < 30; i++)); do cp "$base" "$folder/disk-$(printf %08x "$i").qcow2.base" || return; done
     [[ $(vm_value printed '"\(.status) \(.image)"') == "off "*/plain.img ]] || { "$CHRIMG" ps -a; return 1; }
     "$CHRIMG" boot plain.img --name printed --throwaway >said 2>&1
     cat said

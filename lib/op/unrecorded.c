@@ -11,6 +11,16 @@
 #include "op/boot.h"
 #include "qcow2/qcow2.h"
 
+/* Not what is remembered of its image, which lies beside an overlay. */
+static bool is_overlay(const char *name)
+{
+    size_t length = strlen(name);
+    size_t ending = strlen(VM_BASE_ENDING);
+
+    return strncmp(name, VM_DISK_PREFIX, strlen(VM_DISK_PREFIX)) == 0 &&
+           (length < ending || strcmp(name + length - ending, VM_BASE_ENDING) != 0);
+}
+
 /* The name of an overlay in FOLDER, into PATH; *IS_EMPTY when there is nothing at all. */
 static bool find_overlay(const char *folder, char path[VM_PATH_SIZE + 256], bool *is_empty)
 {
@@ -21,7 +31,7 @@ static bool find_overlay(const char *folder, char path[VM_PATH_SIZE + 256], bool
     *is_empty = true;
     while (files != NULL && !found && (entry = readdir(files)) != NULL) {
         *is_empty = *is_empty && entry->d_name[0] == '.';
-        found = strncmp(entry->d_name, VM_DISK_PREFIX, strlen(VM_DISK_PREFIX)) == 0;
+        found = is_overlay(entry->d_name);
         if (found)
             (void)snprintf(path, VM_PATH_SIZE + 256, "%s/%s", folder, entry->d_name);
     }
@@ -48,7 +58,7 @@ static bool has_own_disk(const struct vm_record *record)
 {
     const char *slash = strrchr(record->image, '/');
 
-    return slash != NULL && strncmp(slash + 1, VM_DISK_PREFIX, strlen(VM_DISK_PREFIX)) == 0 &&
+    return slash != NULL && is_overlay(slash + 1) &&
            strncmp(record->image, record->serial_log, (size_t)(slash - record->image) + 1) == 0;
 }
 
