@@ -168,28 +168,19 @@ static int print_removed(const struct files_arguments *arguments, const char *te
 
 static int run_rm(const struct command *command, int argc, char **argv)
 {
-    struct files_arguments arguments = {0};
-    struct chr_place place;
+    struct files_line line = {.letters = ":rnh", .options = remove_options, .needs_path = true};
     struct chr_error err;
-    const char *text;
     int status;
 
-    if (!take_options(command, argc, argv, ":rnh", remove_options, files_take_option, &arguments,
-                      &status))
+    if (!files_take_line(command, argc, argv, &line, &status))
         return status;
-    text = image_argument(command, argc, argv, &status);
-    if (text == NULL)
-        return status;
-    status = files_take_place(command, text, true, &place);
-    if (status != EXIT_DONE)
-        return status;
-    if (chr_remove_file(&place, &arguments.options, &arguments.report, &err) < 0) {
+    if (chr_remove_file(&line.place, &line.arguments.options, &line.arguments.report, &err) < 0) {
         status = report_error(&err);
     } else {
-        report_change(&arguments, place.image);
-        status = print_removed(&arguments, text);
+        report_change(&line.arguments, line.place.image);
+        status = print_removed(&line.arguments, line.text);
     }
-    chr_place_release(&place);
+    chr_place_release(&line.place);
     return status;
 }
 

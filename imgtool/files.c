@@ -63,6 +63,19 @@ int files_take_place(const struct command *command, const char *text, bool needs
     return usage_error(command, "%s names no file of an image: IMG:/PATH, or IMG:boot:/PATH", text);
 }
 
+bool files_take_line(const struct command *command, int argc, char **argv, struct files_line *line,
+                     int *status)
+{
+    if (!take_options(command, argc, argv, line->letters, line->options, files_take_option,
+                      &line->arguments, status))
+        return false;
+    line->text = image_argument(command, argc, argv, status);
+    if (line->text == NULL)
+        return false;
+    *status = files_take_place(command, line->text, line->needs_path, &line->place);
+    return *status == EXIT_DONE;
+}
+
 static const char *partition_name(const struct chr_place *place)
 {
     return place->on_boot ? "boot" : "root";
@@ -172,21 +185,13 @@ static int list(const struct chr_place *place, const struct files_arguments *arg
 
 static int run_ls(const struct command *command, int argc, char **argv)
 {
-    struct files_arguments arguments = {0};
-    struct chr_place place;
-    const char *text;
+    struct files_line line = {.letters = ":lRUh", .options = list_options};
     int status;
 
-    if (!take_options(command, argc, argv, ":lRUh", list_options, files_take_option, &arguments, &status))
+    if (!files_take_line(command, argc, argv, &line, &status))
         return status;
-    text = image_argument(command, argc, argv, &status);
-    if (text == NULL)
-        return status;
-    status = files_take_place(command, text, false, &place);
-    if (status == EXIT_DONE) {
-        status = list(&place, &arguments);
-        chr_place_release(&place);
-    }
+    status = list(&line.place, &line.arguments);
+    chr_place_release(&line.place);
     return status;
 }
 
@@ -216,22 +221,13 @@ int files_print(const struct chr_place *place, unsigned flags)
 
 static int run_cat(const struct command *command, int argc, char **argv)
 {
-    struct files_arguments arguments = {0};
-    struct chr_place place;
-    const char *text;
+    struct files_line line = {.letters = ":Uh", .options = cat_options, .needs_path = true};
     int status;
 
-    if (!take_options(command, argc, argv, ":Uh", cat_options, files_take_option, &arguments,
-                      &status))
+    if (!files_take_line(command, argc, argv, &line, &status))
         return status;
-    text = image_argument(command, argc, argv, &status);
-    if (text == NULL)
-        return status;
-    status = files_take_place(command, text, true, &place);
-    if (status == EXIT_DONE) {
-        status = files_print(&place, arguments.flags);
-        chr_place_release(&place);
-    }
+    status = files_print(&line.place, line.arguments.flags);
+    chr_place_release(&line.place);
     return status;
 }
 

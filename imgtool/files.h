@@ -22,6 +22,18 @@ int files_take_option(const struct command *command, int option, void *arguments
 int files_take_place(const struct command *command, const char *text, bool needs_path,
                      struct chr_place *place);
 
+/* A command line of options and one place, to be released; else *STATUS says how it ends. */
+struct files_line {
+    const char *letters; /* as getopt(3) has them */
+    const struct option *options;
+    bool needs_path;
+    struct files_arguments arguments;
+    const char *text; /* the place, as it is given */
+    struct chr_place place;
+};
+bool files_take_line(const struct command *command, int argc, char **argv, struct files_line *line,
+                     int *status);
+
 /* Print the file at PLACE on stdout; FLAGS for chr_image_open().  The exit code. */
 int files_print(const struct chr_place *place, unsigned flags);
 

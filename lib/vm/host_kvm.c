@@ -24,47 +24,50 @@
 #define BOOT_ID_SIZE 64
 #define MARK_SIZE (BOOT_ID_SIZE + 16)
 
-/* The mark of this boot of the host, and where it is kept; false where nothing tells boots apart. */
-static bool make_mark(const struct vm_host *host, bool runs, char mark[MARK_SIZE],
+/* This boot of the host, and where its mark is kept; false where nothing tells boots apart. */
+static bool find_mark(const struct vm_host *host, char boot_id[BOOT_ID_SIZE],
                       char path[VM_PATH_SIZE + 16])
 {
-    char boot_id[BOOT_ID_SIZE];
-
-    if (!vm_host_boot_id(boot_id, sizeof boot_id))
-        return false;
-    (void)snprintf(mark, MARK_SIZE, "%s %s", boot_id, runs ? "runs" : "broken");
     (void)snprintf(path, VM_PATH_SIZE + 16, "%s/kvm", host->cache_folder);
-    return true;
+    return vm_host_boot_id(boot_id, BOOT_ID_SIZE);
 }
 
-static bool is_remembered(const struct vm_host *host, bool runs)
+static enum kvm_verdict recall(const struct vm_host *host)
 {
     char path[VM_PATH_SIZE + 16];
-    char mark[MARK_SIZE];
+    char boot_id[BOOT_ID_SIZE];
     char line[MARK_SIZE];
+    size_t length;
 
-    if (!make_mark(host, runs, mark, path))
-        return false;
+    if (!find_mark(host, boot_id, path))
+        return KVM_UNTRIED;
     host_read_line(path, line, sizeof line);
-    return strcmp(line, mark) == 0;
+    length = strlen(boot_id);
+    if (strncmp(line, boot_id, length) != 0)
+        return KVM_UNTRIED;
+    return strcmp(line + length, " runs") == 0     ? KVM_RUNS
+           : strcmp(line + length, " broken") == 0 ? KVM_DOES_NOT_RUN
+                                                   : KVM_UNTRIED;
 }
 
 bool vm_host_kvm_is_broken(const struct vm_host *host)
 {
-    return is_remembered(host, false);
+    return recall(host) == KVM_DOES_NOT_RUN;
 }
 
 int vm_host_kvm_seen(const struct vm_host *host, bool runs, struct chr_error *err)
 {
     char path[VM_PATH_SIZE + 16];
+    char boot_id[BOOT_ID_SIZE];
     char mark[MARK_SIZE];
 
-    if (!make_mark(host, runs, mark, path))
+    if (!find_mark(host, boot_id, path))
         return err_set(err, CHR_E_UNSUPPORTED, "nothing tells one boot of this host from the next");
-    if (is_remembered(host, runs))
+    if (recall(host) == (runs ? KVM_RUNS : KVM_DOES_NOT_RUN))
         return 0;
     if (host_make_folder(host->cache_folder, err) < 0)
         return -1;
+    (void)snprintf(mark, sizeof mark, "%s %s", boot_id, runs ? "runs" : "broken");
     return host_write_file(path, mark, strlen(mark), err);
 }
 
@@ -88,30 +91,31 @@ static void explain(struct vm_host *host, int number)
 }
 
 /* Once for each boot of the host; where it cannot be remembered, each time anew. */
-static void try_out(struct vm_host *host, int fd)
+static enum kvm_verdict try_out(const struct vm_host *host, int fd)
 {
     enum kvm_verdict verdict = kvm_try(fd);
     struct chr_error ignored;
 
-    host->kvm_runs = verdict == KVM_RUNS;
-    host->kvm_broken = verdict == KVM_DOES_NOT_RUN;
     if (verdict != KVM_UNTRIED)
-        (void)vm_host_kvm_seen(host, host->kvm_runs, &ignored);
+        (void)vm_host_kvm_seen(host, verdict == KVM_RUNS, &ignored);
+    return verdict;
 }
 
 void host_probe_kvm(struct vm_host *host)
 {
     AUTO_CLOSE int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    enum kvm_verdict verdict;
 
     if (fd < 0 || ioctl(fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION) {
         explain(host, fd < 0 ? errno : ENOTTY);
         return;
     }
     host->kvm_usable = true;
-    host->kvm_runs = is_remembered(host, true);
-    host->kvm_broken = is_remembered(host, false);
-    if (!host->kvm_runs && !host->kvm_broken)
-        try_out(host, fd);
+    verdict = recall(host);
+    if (verdict == KVM_UNTRIED)
+        verdict = try_out(host, fd);
+    host->kvm_runs = verdict == KVM_RUNS;
+    host->kvm_broken = verdict == KVM_DOES_NOT_RUN;
 }
 #else
 void host_probe_kvm(struct vm_host *host)
