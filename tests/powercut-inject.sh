@@ -77,25 +77,6 @@ recovers() {
 
 # ---- cutting ----
 
-cut_everywhere() { # TITLE
-    local steps step variant problem problems
-    steps=$("$REPLAY" --count log.good)
-    for ((step = 0; step <= steps; step++)); do
-        problems=
-        for variant in "${variants[@]}"; do
-            rm -rf cut
-            if ! problem=$("$REPLAY" log.good start cut "$step" "$variant" 2>&1 && recovers cut); then
-                problems+="$variant: $problem"$'\n'
-            fi
-        done
-        if [ -z "$problems" ]; then
-            ok "$1: cut after step $step of $steps"
-        else
-            not_ok "$1: cut after step $step of $steps ($(what_is_step "$step"))" "$problems"
-        fi
-    done
-}
-
 fault_everywhere() { # TITLE KIND...
     local title=$1 steps step kind problem problems status
     shift
@@ -113,7 +94,7 @@ fault_everywhere() { # TITLE KIND...
             elif [ $status -ne 1 ] || ! grep -q '^chrimg: ..' stderr; then
                 problems+="exit status $status, $(cat stderr)"$'\n'
             fi
-            problem=$(recovers live) || problems+=$problem$'\n'
+            judged recovers live || problems+=$problem$'\n'
             if [ -z "$problems" ]; then
                 ok "$title: $kind at step $step of $steps"
             else
@@ -142,7 +123,7 @@ for image in disk.img disk.qcow2; do
     "$REPLAY" log.good start durably "$steps" durable
     check "$image: when inject says wrote, it is durable" same "durably/$image" "live/$image"
     rm -rf everything durably
-    cut_everywhere "$image"
+    cut_everywhere "$image" recovers
     fault_everywhere "$image" KILL EIO lasting-ENOSPC
 done
 

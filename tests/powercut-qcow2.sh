@@ -63,26 +63,6 @@ holds() {
 
 # ---- cutting ----
 
-# Every step of log.good, in every variant.
-cut_everywhere() { # TITLE REPAIR
-    local steps step variant problem problems
-    steps=$("$REPLAY" --count log.good)
-    for ((step = 0; step <= steps; step++)); do
-        problems=
-        for variant in "${variants[@]}"; do
-            rm -rf cut
-            if ! problem=$("$REPLAY" log.good start cut "$step" "$variant" 2>&1 && holds cut "$2"); then
-                problems+="$variant: $problem"$'\n'
-            fi
-        done
-        if [ -z "$problems" ]; then
-            ok "$1: cut after step $step of $steps"
-        else
-            not_ok "$1: cut after step $step of $steps ($(what_is_step "$step"))" "$problems"
-        fi
-    done
-}
-
 # What a run with FAULT at some step did wrong, by its exit status and stderr.
 wrong_reaction() { # FAULT STATUS
     case $1 in
@@ -99,7 +79,7 @@ wrong_reaction() { # FAULT STATUS
 }
 
 fault_everywhere() { # TITLE REPAIR ARGUMENT...
-    local title=$1 repair=$2 steps step kind problems variables
+    local title=$1 repair=$2 steps step kind problem problems variables
     shift 2
     steps=$("$REPLAY" --count log.good)
     for kind in KILL EIO ENOSPC lasting-EIO; do
@@ -109,7 +89,7 @@ fault_everywhere() { # TITLE REPAIR ARGUMENT...
             case $kind in lasting-*) variables+=(FAULT_LASTING=1) ;; esac
             (record "${variables[@]}" -- "$@") >stdout 2>stderr
             problems=$(wrong_reaction $kind $?)
-            problems+=$(holds live "$repair") || problems+=" (after $kind)"
+            judged holds live "$repair" || problems+="$problem (after $kind)"
             if [ -z "$problems" ]; then
                 ok "$title: $kind at step $step of $steps"
             else
@@ -134,12 +114,8 @@ everywhere() {
     raw_by_qemu live/disk.qcow2 after.raw
     steps=$("$REPLAY" --count log.good)
     check "$title: there are steps to cut at ($steps)" test "$steps" -ge 4
-    rm -rf everything durably
-    "$REPLAY" log.good start everything "$steps" all
-    check "$title: the recorder missed nothing" diff -r everything live
-    "$REPLAY" log.good start durably "$steps" durable
-    check "$title: when it says done, it is durable" diff -r durably live
-    cut_everywhere "$title" "$repair"
+    recording_is_whole "$title: " it
+    cut_everywhere "$title" holds "$repair"
     fault_everywhere "$title" "$repair" "$@"
 }
 

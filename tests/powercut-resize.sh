@@ -40,23 +40,6 @@ recovers() {
     [ "$(ls -A "$folder")" = disk ] || { echo "left over: $(ls -A "$folder")"; return 1; }
 }
 
-cut_everywhere() {
-    local step variant problem problems
-    for ((step = 0; step <= steps; step++)); do
-        problems=
-        for variant in "${variants[@]}"; do
-            rm -rf cut
-            problem=$("$REPLAY" log.good start cut "$step" "$variant" 2>&1 && recovers cut) ||
-                problems+="$variant: $problem"$'\n'
-        done
-        if [ -z "$problems" ]; then
-            ok "$format: cut after step $step of $steps"
-        else
-            not_ok "$format: cut after step $step of $steps" "$problems"
-        fi
-    done
-}
-
 # A disk that is full or failing once: an error, and the old image or the new one.
 fault_everywhere() {
     local kind=$1 step problem
@@ -65,7 +48,7 @@ fault_everywhere() {
         record_resize FAULT_AT="$step" FAULT="$kind" >/dev/null 2>stderr
         case $?:$kind in
         1:E* | 137:KILL)
-            if problem=$(recovers live); then
+            if judged recovers live; then
                 ok "$format: $kind at step $step of $steps"
             else
                 not_ok "$format: $kind at step $step of $steps" "$problem"
@@ -110,12 +93,9 @@ for format in raw qcow2; do
     mv log log.good
     steps=$("$REPLAY" --count log.good)
     check "$format: there are steps to cut at ($steps)" test "$steps" -gt 5
-    "$REPLAY" log.good start everything "$steps" all
-    check "$format: the recorder missed nothing" diff -r everything live
-    "$REPLAY" log.good start durably "$steps" durable
-    check "$format: when resize says done, it is durable" diff -r durably live
+    recording_is_whole "$format: " resize
     rm -rf everything durably
-    cut_everywhere
+    cut_everywhere "$format" recovers
     fault_everywhere KILL
     fault_everywhere EIO
     if [ "$format" = raw ]; then

@@ -156,4 +156,31 @@ printf 'y' | dd of=b bs=1 seek=8000001 conv=notrunc status=none
 check_exit "--same finds one byte" 1 "differ from byte 8000001" "$REPLAY" --same a b
 check_exit "--same finds another size" 1 "bytes" "$REPLAY" --same a old
 
+# --digest
+digest() { "$REPLAY" --digest "$1"; }
+mkdir -p one/folder one/another
+cp --sparse=always a one/a
+printf 'second' >one/b
+rm -rf other
+cp -r one other
+cp --sparse=never a other/a
+check_equal "--digest does not tell holes from zeros" "$(digest other)" "$(digest one)"
+digest_changes() { # COMMAND...
+    rm -rf other
+    cp -r one other
+    (cd other && "$@") && [ "$(digest other)" != "$(digest one)" ]
+}
+swap_names() { mv a c && mv b a && mv c b; }
+set_byte() { printf 'z' | dd of=a bs=1 seek="$1" conv=notrunc status=none; } # OFFSET
+check "--digest sees a byte in a hole" digest_changes set_byte 4711
+check "--digest sees the last byte" digest_changes set_byte 9000000
+check "--digest sees a size" digest_changes truncate -s +1 b
+check "--digest sees a name" digest_changes mv b c
+check "--digest sees names that are exchanged" digest_changes swap_names
+check "--digest sees a new file that is empty" digest_changes touch c
+check "--digest sees a file that is gone" digest_changes rm b
+check "--digest sees folders" digest_changes rmdir folder
+mv one/b one/folder/b
+check "--digest sees where a file lies" digest_changes mv folder/b another/b
+
 done_testing

@@ -91,27 +91,6 @@ output_recovers() {
 
 # ---- cutting ----
 
-# cut_everywhere TITLE PREDICATE ARGUMENT...: all variants of every step of log.good.
-cut_everywhere() {
-    local title=$1 steps step variant problem problems
-    shift
-    steps=$("$REPLAY" --count log.good)
-    for ((step = 0; step <= steps; step++)); do
-        problems=
-        for variant in "${variants[@]}"; do
-            rm -rf cut
-            if ! problem=$("$REPLAY" log.good start cut "$step" "$variant" 2>&1 && "$1" cut "${@:2}"); then
-                problems+="$variant: $problem"$'\n'
-            fi
-        done
-        if [ -z "$problems" ]; then
-            ok "$title: cut after step $step of $steps"
-        else
-            not_ok "$title: cut after step $step of $steps ($(what_is_step "$step"))" "$problems"
-        fi
-    done
-}
-
 # fault_everywhere TITLE KIND... -- FORMER PREDICATE ARGUMENT... -- CHRIMG-ARGUMENT...
 #
 # FORMER is an output that is there before, or "".  With "KIND" as EIO, ENOSPC, KILL
@@ -147,7 +126,7 @@ fault_everywhere() {
                 *) grep -q 'No space left on device' stderr ;;
                 esac || problems+="the message does not name the error: $(cat stderr)"$'\n'
             fi
-            problem=$("${predicate[0]}" live "${predicate[@]:1}") || problems+=$problem$'\n'
+            judged "${predicate[0]}" live "${predicate[@]:1}" || problems+=$problem$'\n'
             if [ -z "$problems" ]; then
                 ok "$title: $kind at step $step of $steps"
             else
@@ -171,10 +150,7 @@ check "in place gives what -o gives" same live/disk.img new.img
 mv log log.good
 steps=$("$REPLAY" --count log.good)
 check "there are steps to cut at ($steps)" test "$steps" -gt 5
-"$REPLAY" log.good start everything "$steps" all
-check "the recorder missed nothing" diff -r everything live
-"$REPLAY" log.good start durably "$steps" durable
-check "when fatten says done, it is durable" diff -r durably live
+recording_is_whole "" fatten
 rm -rf everything durably
 
 in_place_holds() {
@@ -217,11 +193,7 @@ cut_everywhere "taking back" in_place_holds
 fresh
 check "to another file, recorded" record -- fatten disk.img -o out.img
 mv log log.good
-steps=$("$REPLAY" --count log.good)
-"$REPLAY" log.good start everything "$steps" all
-check "the recorder missed nothing" diff -r everything live
-"$REPLAY" log.good start durably "$steps" durable
-check "when fatten says done, it is durable" diff -r durably live
+recording_is_whole "" fatten
 rm -rf everything durably
 cut_everywhere "to another file" output_recovers ""
 fault_everywhere "to another file" KILL -- "" output_recovers "" -- fatten disk.img -o out.img

@@ -7,6 +7,8 @@
  *   replay --count LOG                  the number of steps
  *   replay --list LOG                   the steps, one per line
  *   replay --same FILE FILE             exit 0 when two files are equal (knows holes)
+ *   replay --digest FOLDER              a number for the names, sizes and contents in it,
+ *                                       whatever of them is holes
  *
  * Variants:
  *   all          everything is there: the program was killed, the machine lives on
@@ -26,6 +28,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -833,6 +836,80 @@ static bool same(const char *path_a, const char *path_b)
     return true;
 }
 
+/* ---- a number for a folder ---- */
+
+/* 64 bits are enough against chance, and nobody here has other intentions. */
+static uint64_t mix(uint64_t digest, uint64_t word)
+{
+    digest = (digest ^ word) * 0x9E3779B97F4A7C15u;
+    return digest ^ (digest >> 29);
+}
+
+static uint64_t digest_page(uint64_t digest, const uint64_t words[PAGE / 8], uint64_t off)
+{
+    static const uint64_t zeros[PAGE / 8];
+
+    if (memcmp(words, zeros, PAGE) == 0)
+        return digest;
+    digest = mix(digest, off);
+    for (size_t i = 0; i < PAGE / 8; i++)
+        digest = mix(digest, words[i]);
+    return digest;
+}
+
+static uint64_t digest_file(uint64_t digest, int fd, uint64_t size)
+{
+    uint64_t words[PAGE / 8];
+
+    digest = mix(digest, size);
+    for (uint64_t off = next_data(fd, 0, size); off < size; off = next_data(fd, off + PAGE, size)) {
+        off -= off % PAGE;
+        memset(words, 0, sizeof words);
+        if (pread(fd, words, PAGE, (off_t)off) <= 0)
+            die("cannot read a file");
+        digest = digest_page(digest, words, off);
+    }
+    return digest;
+}
+
+static uint64_t digest_entry(uint64_t digest, const char *path, const struct stat *stat)
+{
+    int fd;
+
+    for (const char *c = path; *c != '\0'; c++)
+        digest = mix(digest, (uint8_t)*c);
+    digest = mix(digest, stat->st_mode);
+    if (!S_ISREG(stat->st_mode))
+        return digest;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        die("cannot read %s: %s", path, strerror(errno));
+    digest = digest_file(digest, fd, (uint64_t)stat->st_size);
+    close(fd);
+    return digest;
+}
+
+static uint64_t folder_digest;
+
+/* Entries come in any order, so their numbers are added. */
+static int add_entry(const char *path, const struct stat *stat, int kind, struct FTW *place)
+{
+    (void)kind;
+    if (place->level > 0)
+        folder_digest += digest_entry(1, path, stat);
+    return 0;
+}
+
+static void print_digest(const char *folder)
+{
+    /* So that no name says where the folder lies. */
+    if (chdir(folder) < 0 || nftw(".", add_entry, 8, FTW_PHYS) != 0)
+        die("%s: %s", folder, strerror(errno));
+    printf("%016" PRIx64 "\n", folder_digest);
+}
+
+/* ---- the command line ---- */
+
 static bool parse_variant(const char *name)
 {
     char *end = NULL;
@@ -863,6 +940,10 @@ int main(int argc, char **argv)
         list_steps(argv[2]);
         return 0;
     }
+    if (argc == 3 && strcmp(argv[1], "--digest") == 0) {
+        print_digest(argv[2]);
+        return 0;
+    }
     if (argc == 4 && strcmp(argv[1], "--same") == 0)
         return same(argv[2], argv[3]) ? 0 : 1;
     if (argc == 6 && parse_variant(argv[5])) {
@@ -870,6 +951,6 @@ int main(int argc, char **argv)
         return 0;
     }
     fprintf(stderr, "usage: replay LOG START OUT STEP all|durable|random:SEED|torn:SEED\n"
-                    "       replay --count LOG | --list LOG | --same FILE FILE\n");
+                    "       replay --count LOG | --list LOG | --same FILE FILE | --digest FOLDER\n");
     return 2;
 }
