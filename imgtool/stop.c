@@ -65,6 +65,7 @@ static const struct option stop_options[] = {
 static const char *const how_words[] = {
     [CHR_STOPPED_ALREADY] = "off",
     [CHR_STOPPED_POWERDOWN] = "powerdown",
+    [CHR_STOPPED_DEAF] = "quit",
     [CHR_STOPPED_QUIT] = "quit",
     [CHR_STOPPED_KILLED] = "killed",
 };
@@ -72,15 +73,17 @@ static const char *const how_words[] = {
 static const char *const how_texts[] = {
     [CHR_STOPPED_ALREADY] = "was off already",
     [CHR_STOPPED_POWERDOWN] = "has shut down",
+    /* What it was writing may be lost. */
+    [CHR_STOPPED_DEAF] = "did not shut down in time, and was turned off",
     [CHR_STOPPED_QUIT] = "was turned off: QEMU was told to quit",
     [CHR_STOPPED_KILLED] = "was killed: QEMU did not react",
 };
 
-/* A guest that was asked and did not shut down may have lost what it was writing. */
 static const char *how_text(enum chr_stopped how, bool now)
 {
-    return how == CHR_STOPPED_QUIT && !now ? "did not shut down in time, and was turned off"
-                                           : how_texts[how];
+    return how == CHR_STOPPED_QUIT && !now
+               ? "was paused, where no guest can shut down: QEMU was told to quit"
+               : how_texts[how];
 }
 
 /* What is left of an instance whose record is damaged. */

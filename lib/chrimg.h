@@ -889,7 +889,8 @@ CHR_API void chr_vm_free(struct chr_vm *vm);
 enum chr_stopped {
     CHR_STOPPED_ALREADY,
     CHR_STOPPED_POWERDOWN, /* the guest turned itself off when asked */
-    CHR_STOPPED_QUIT,      /* QEMU was told to end */
+    CHR_STOPPED_DEAF,      /* asked, it did not in time; QEMU was told to end */
+    CHR_STOPPED_QUIT,      /* QEMU was told to end, and the guest was not asked */
     CHR_STOPPED_KILLED,
 };
 

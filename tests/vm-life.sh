@@ -132,6 +132,11 @@ power_button_is_ignored() {
     grep -q 'did not shut down in time' said && nothing_is_left stubborn
 }
 
+tell_qemu_to_pause() { # NAME
+    printf '{"execute":"qmp_capabilities"}\n{"execute":"stop"}\n' |
+        timeout 5 curl -s --unix-socket "$runtime/$1/qmp.sock" telnet://qemu
+}
+
 # As a disk that gets full while the guest shuts down does it.
 stopped_meanwhile_is_not_waited_for() {
     local begin=$SECONDS stopping
@@ -139,10 +144,15 @@ stopped_meanwhile_is_not_waited_for() {
     "$CHRIMG" stop --timeout 100 stubborn >said 2>&1 &
     stopping=$!
     sleep 1
-    printf '{"execute":"qmp_capabilities"}\n{"execute":"stop"}\n' |
-        timeout 5 curl -s --unix-socket "$runtime/stubborn/qmp.sock" telnet://qemu
+    tell_qemu_to_pause stubborn
     begin=$SECONDS
     wait "$stopping" && cat said && ((SECONDS - begin < 50)) && nothing_is_left stubborn
+}
+
+paused_is_told_to_quit() {
+    boot plain.img --name paused --rm --ready none || return
+    tell_qemu_to_pause paused
+    "$CHRIMG" stop paused >said 2>&1 && cat said && grep -q 'was paused' said && nothing_is_left paused
 }
 
 # ---- machines that others start, files of others ----
@@ -237,6 +247,7 @@ check 'stop --forget' "$CHRIMG" stop --forget life
 check 'nothing is left of it' nothing_is_left life
 check 'a guest that ignores the power button is ended after the deadline' power_button_is_ignored
 check 'one that is stopped meanwhile is not waited for' stopped_meanwhile_is_not_waited_for
+check 'one that is paused is told to quit, and stop says so' paused_is_told_to_quit
 check 'kill -9 of chrimg, at any time, hides nothing' chrimg_is_killed
 check 'kill -9 of chrimg run ends its command and its machine' run_is_killed command_runs
 check 'also while it boots' run_is_killed machine_runs

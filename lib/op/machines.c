@@ -294,6 +294,7 @@ static enum chr_stopped public_stop(enum vm_stopped how)
 {
     return how == VM_STOP_GONE        ? CHR_STOPPED_ALREADY
            : how == VM_STOP_POWERDOWN ? CHR_STOPPED_POWERDOWN
+           : how == VM_STOP_DEAF      ? CHR_STOPPED_DEAF
            : how == VM_STOP_QUIT      ? CHR_STOPPED_QUIT
                                       : CHR_STOPPED_KILLED;
 }

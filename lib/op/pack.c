@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/shell.h"
+
 /* As deep as a path of an image can be: each level takes two bytes of it. */
 #define DEPTH_MAX 256
 
@@ -233,8 +235,13 @@ static int pack_opened(const struct pack *pack, int fd, const char *name, const 
         return err_errno(err, errno, "%s: cannot stat", name);
     if (S_ISDIR(st.st_mode))
         return pack_folder(pack, fd, name, path, depth, err);
-    if (!S_ISREG(st.st_mode))
-        return err_set(err, CHR_E_REFUSED, "%s is neither a file nor a folder", name);
+    if (!S_ISREG(st.st_mode)) {
+        (void)err_set(err, CHR_E_REFUSED, "%s is neither a file nor a folder", name);
+        if (!S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode))
+            return -1;
+        return err_hint(err, "chrimg cp - IMG:%s/%s < %s puts what it says there",
+                        pack->side->is_boot ? "boot:" : "", path, HINT_WORD(name));
+    }
     source.size = (uint64_t)st.st_size;
     return put(pack, &source, name, path, err);
 }

@@ -9,7 +9,8 @@
 
 #define QMP_PATIENCE_MS 3000
 #define BUTTON_STEP_MS 5000
-#define QUIT_PATIENCE_MS 5000
+/* It has said that it ends: what takes time is writing out what the guest has written. */
+#define QUIT_PATIENCE_MS 30000
 #define TERM_PATIENCE_MS 2000
 #define KILL_PATIENCE_MS 5000
 
@@ -62,7 +63,6 @@ static int kill_it(const struct vm_record *record, const struct vm_process *proc
     /* QEMU ends at SIGTERM as at quit, if its main loop still turns. */
     if (vm_process_signal(process, SIGTERM, err) < 0)
         return -1;
-    *how = VM_STOP_QUIT;
     if (vm_process_wait(process, clock_ms() + TERM_PATIENCE_MS))
         return 0;
     *how = VM_STOP_KILLED;
@@ -78,15 +78,17 @@ int vm_stop(const struct vm_record *record, const struct vm_process *process, in
             enum vm_stopped *how, struct chr_error *err)
 {
     int64_t deadline = clock_ms() + patience_ms;
+    bool was_asked;
 
     *how = VM_STOP_GONE;
     if (!vm_process_is_alive(process))
         return 0;
     *how = VM_STOP_POWERDOWN;
     /* Another client (a snapshot of the memory takes its time) is no reason to be impolite. */
-    if (patience_ms > 0 && can_react(record, deadline) && press_button(record, process, deadline))
+    was_asked = patience_ms > 0 && can_react(record, deadline);
+    if (was_asked && press_button(record, process, deadline))
         return 0;
-    *how = VM_STOP_QUIT;
+    *how = was_asked ? VM_STOP_DEAF : VM_STOP_QUIT;
     if (tell(record, "quit", clock_ms() + QMP_PATIENCE_MS) && vm_process_wait(process, clock_ms() + QUIT_PATIENCE_MS))
         return 0;
     return kill_it(record, process, how, err);

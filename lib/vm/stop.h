@@ -7,6 +7,7 @@
 enum vm_stopped {
     VM_STOP_GONE,      /* it was off already */
     VM_STOP_POWERDOWN, /* the guest turned itself off when asked */
+    VM_STOP_DEAF,      /* the guest was asked and did not; QEMU ended when told */
     VM_STOP_QUIT,      /* QEMU ended when told, its disks written back */
     VM_STOP_KILLED,    /* by a signal */
 };

@@ -87,6 +87,16 @@ check "a MAP beside the map" "$CHRIMG" cp one case.img:boot:/MAP
 check_exit "the map itself" 1 'found by its sectors' "$CHRIMG" rm case.img:boot:/map
 rm case.img
 
+mkfifo pipe
+check_exit "a pipe is no file, and the way is named" 1 'cp - IMG:/rw/disk/piped < pipe' \
+    timeout 20 "$CHRIMG" cp pipe a.img:/rw/disk/piped
+cp --sparse=always a.img piped.img
+echo 'what it says' >pipe &
+check "that way goes" "$CHRIMG" cp - piped.img:/rw/disk/piped <pipe
+check_equal "and is written" "$("$CHRIMG" cat piped.img:/rw/disk/piped)" "what it says"
+wait $!
+rm piped.img
+
 debugfs -R 'cat /var/pdb/system/image' root.part 2>/dev/null >wanted
 "$CHRIMG" cat a.img:/var/pdb/system/image >got
 check "cat of 20 MB" cmp wanted got
