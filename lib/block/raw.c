@@ -16,6 +16,10 @@
 #include "base/bytes.h"
 #include "block/lock.h"
 
+#define NOTHING (-1) /* no descriptor */
+/* How often a file may be replaced between its opening and its lock. */
+#define ATTEMPTS 100
+
 struct raw {
     struct blk blk; /* blk.fd is ours to close */
     char *name;
@@ -170,26 +174,58 @@ static int size_of(int fd, const char *path, uint64_t *size, struct chr_error *e
     return err_set(err, CHR_E_USAGE, "%s is neither a file nor a block device", path);
 }
 
-int raw_open(const char *path, enum raw_mode mode, struct blk **out, struct chr_error *err)
+static bool is_name_of(const char *path, int fd)
+{
+    struct stat named;
+    struct stat opened;
+
+    return stat(path, &named) == 0 && fstat(fd, &opened) == 0 && named.st_dev == opened.st_dev &&
+           named.st_ino == opened.st_ino;
+}
+
+/* The file at PATH, locked; or NOTHING and no error, when another has taken its place meanwhile. */
+static int open_locked(const char *path, enum raw_mode mode, int *out, struct chr_error *err)
 {
     bool writable = mode == RAW_WRITE;
     /* O_NONBLOCK: a FIFO must be refused, not waited for. */
     AUTO_CLOSE int fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
-    uint64_t size = 0;
-    int handed;
 
+    *out = NOTHING;
     if (fd < 0 && errno == EISDIR)
         return err_set(err, CHR_E_USAGE, "%s is a folder, not a disk image", path);
     if (fd < 0)
         return err_errno(err, errno, "cannot open %s", path);
+    if (mode != RAW_READ_UNLOCKED) {
+        if (lock_image(fd, writable, path, err) < 0)
+            return -1;
+        /* A change would go into a file that has no name any more. */
+        if (!is_name_of(path, fd))
+            return 0;
+    }
+    *out = fd;
+    fd = -1;
+    return 0;
+}
+
+int raw_open(const char *path, enum raw_mode mode, struct blk **out, struct chr_error *err)
+{
+    AUTO_CLOSE int fd = NOTHING;
+    uint64_t size = 0;
+    int handed;
+
+    for (int i = 0; i < ATTEMPTS && fd == NOTHING; i++)
+        if (open_locked(path, mode, &fd, err) < 0)
+            return -1;
+    if (fd == NOTHING) {
+        (void)err_set(err, CHR_E_BUSY, "%s is replaced by another file again and again", path);
+        return err_hint(err, "try again when the command that does it has ended");
+    }
     /* Asked before the lock, the size could be that of before another's change. */
-    if (mode != RAW_READ_UNLOCKED && lock_image(fd, writable, path, err) < 0)
-        return -1;
     if (size_of(fd, path, &size, err) < 0)
         return -1;
     handed = fd;
-    fd = -1;
-    return raw_from_fd(handed, path, size, writable, out, err);
+    fd = NOTHING;
+    return raw_from_fd(handed, path, size, mode == RAW_WRITE, out, err);
 }
 
 uint64_t raw_allocated(const struct blk *blk)
