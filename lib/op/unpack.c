@@ -40,7 +40,9 @@ struct unpacking {
     const struct unpack *options;
     struct unpack_report *report;
     const struct file_tree *tree;
-    int *folders;  /* an open descriptor for each folder of the tree, else -1 */
+    int target;    /* the folder that all goes into */
+    size_t opened; /* the folder of the tree that was used last: 0 is TARGET itself ... */
+    int folder;    /* ... and its descriptor, else -1: there may be more than can be open */
     enum state *states; /* of each node of the tree */
     char staging_name[sizeof STAGING_NAME];
     int staging; /* the folder where files are made, or -1 */
@@ -94,6 +96,37 @@ int unpack_contents(struct blk *device, const struct file_node *node, int fd, st
     return result;
 }
 
+/*
+ * A descriptor of folder INDEX of the tree, good until the next call; -1 and errno when it
+ * cannot be opened.  Each step from the target down is one without links.
+ */
+static int folder_of(struct unpacking *x, size_t index)
+{
+    const struct file_node *node = &x->tree->nodes[index];
+    int parent;
+    int folder;
+
+    if (index == 0)
+        return x->target;
+    if (index == x->opened)
+        return x->folder;
+    parent = folder_of(x, node->parent);
+    if (parent < 0)
+        return -1;
+    folder = openat(parent, node->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (folder < 0)
+        return -1;
+    cleanup_close(&x->folder);
+    x->folder = folder;
+    x->opened = index;
+    return folder;
+}
+
+static int no_folder(struct unpacking *x, size_t index)
+{
+    return err_errno(x->err, errno, "cannot open the folder %s", x->tree->nodes[index].path);
+}
+
 static void staged_name(size_t index, char name[STAGED_NAME_SIZE])
 {
     (void)snprintf(name, STAGED_NAME_SIZE, "%zu", index);
@@ -103,7 +136,6 @@ static void staged_name(size_t index, char name[STAGED_NAME_SIZE])
 static int make_staging(struct unpacking *x)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyz234567";
-    int folder = x->folders[0];
     uint8_t random[STAGING_RANDOM];
 
     for (int i = 0; i < ATTEMPTS; i++) {
@@ -112,9 +144,9 @@ static int make_staging(struct unpacking *x)
         memcpy(x->staging_name, STAGING_NAME, sizeof STAGING_NAME);
         for (size_t k = 0; k < sizeof random; k++)
             x->staging_name[sizeof STAGING_NAME - 2 - k] = letters[random[k] % 32];
-        if (mkdirat(folder, x->staging_name, 0700) < 0 && errno == EEXIST)
+        if (mkdirat(x->target, x->staging_name, 0700) < 0 && errno == EEXIST)
             continue;
-        x->staging = openat(folder, x->staging_name,
+        x->staging = openat(x->target, x->staging_name,
                             O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         break;
     }
@@ -126,9 +158,12 @@ static int make_staging(struct unpacking *x)
 /* What is there already may be replaced if it was asked for, and if it is not the image. */
 static int check_old(struct unpacking *x, const struct file_node *node)
 {
+    int folder = folder_of(x, node->parent);
     struct stat st;
 
-    if (fstatat(x->folders[node->parent], node->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+    if (folder < 0)
+        return no_folder(x, node->parent);
+    if (fstatat(folder, node->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return 0;
     if (S_ISDIR(st.st_mode))
         return err_set(x->err, CHR_E_EXISTS, "%s/%s is a folder, but a file in the image",
@@ -168,9 +203,11 @@ static int unpack_file(struct unpacking *x, size_t index)
 static int publish_file(struct unpacking *x, size_t index)
 {
     const struct file_node *node = &x->tree->nodes[index];
-    int folder = x->folders[node->parent];
+    int folder = folder_of(x, node->parent);
     char name[STAGED_NAME_SIZE];
 
+    if (folder < 0)
+        return no_folder(x, node->parent);
     staged_name(index, name);
     if (rename_to_free_name(x->staging, name, folder, node->name) == 0) {
         x->states[index] = CREATED;
@@ -196,15 +233,16 @@ static int publish_files(struct unpacking *x)
 static int unpack_folder(struct unpacking *x, size_t index)
 {
     const struct file_node *node = &x->tree->nodes[index];
-    int parent = x->folders[node->parent];
+    int parent = folder_of(x, node->parent);
 
+    if (parent < 0)
+        return no_folder(x, node->parent);
     if (mkdirat(parent, node->name, 0700) == 0)
         x->states[index] = CREATED;
     else if (errno != EEXIST)
         return err_errno(x->err, errno, "cannot create the folder %s", node->path);
-    x->folders[index] = openat(parent, node->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (x->folders[index] < 0)
-        return err_errno(x->err, errno, "cannot open the folder %s", node->path);
+    if (folder_of(x, index) < 0)
+        return no_folder(x, index);
     x->report->folders++;
     return 0;
 }
@@ -238,10 +276,10 @@ static int open_target(struct unpacking *x)
         return x->err->code == CHR_E_MISSING
                    ? err_hint(x->err, "make the folder above it first: mkdir -p") : -1;
     }
-    x->folders[0] = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (x->folders[0] < 0 && errno == ENOTDIR)
+    x->target = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (x->target < 0 && errno == ENOTDIR)
         return err_set(x->err, CHR_E_USAGE, "%s is a file; name a folder to write to", folder);
-    if (x->folders[0] < 0)
+    if (x->target < 0)
         return err_errno(x->err, errno, "cannot open the folder %s", folder);
     return 0;
 }
@@ -260,13 +298,13 @@ static int unpack_all(struct unpacking *x)
     /* Last, and the deepest first: writing into a folder changes its time. */
     for (size_t i = tree->count - 1; i > 0; i--)
         if (tree->nodes[i].kind == FILE_FOLDER &&
-            set_attributes(x->folders[i], &tree->nodes[i]) < 0)
+            (folder_of(x, i) < 0 || set_attributes(x->folder, &tree->nodes[i]) < 0))
             return err_errno(x->err, errno, "cannot set mode and time of %s", tree->nodes[i].path);
     return 0;
 }
 
 /* A failed run leaves nothing: what it made goes again, the deepest first. */
-static void remove_created(const struct unpacking *x)
+static void remove_created(struct unpacking *x)
 {
     const struct file_tree *tree = x->tree;
 
@@ -278,7 +316,7 @@ static void remove_created(const struct unpacking *x)
         if (x->states[i] == STAGED)
             (void)unlinkat(x->staging, name, 0);
         else if (x->states[i] == CREATED)
-            (void)unlinkat(x->folders[node->parent], node->name,
+            (void)unlinkat(folder_of(x, node->parent), node->name,
                            node->kind == FILE_FOLDER ? AT_REMOVEDIR : 0);
     }
 }
@@ -288,7 +326,7 @@ static void remove_staging(struct unpacking *x)
     if (x->staging < 0)
         return;
     (void)close(x->staging);
-    (void)unlinkat(x->folders[0], x->staging_name, AT_REMOVEDIR);
+    (void)unlinkat(x->target, x->staging_name, AT_REMOVEDIR);
 }
 
 static int run_unpacking(struct unpacking *x)
@@ -307,21 +345,17 @@ int unpack_tree(const struct unpack *options, struct unpack_report *report, stru
 {
     size_t count = options->tree->count;
     struct unpacking x = {.options = options, .report = report, .tree = options->tree,
-                          .staging = -1, .err = err};
+                          .staging = -1, .target = -1, .folder = -1, .err = err};
     AUTO_FREE enum state *states = mem_new(count, sizeof *states, err);
     int result;
 
     if (stat(options->image, &x.input) < 0)
         return err_errno(err, errno, "%s: cannot stat", options->image);
-    x.folders = states != NULL ? mem_new(count, sizeof *x.folders, err) : NULL;
-    if (x.folders == NULL)
+    if (states == NULL)
         return -1;
     x.states = states;
-    for (size_t i = 0; i < count; i++)
-        x.folders[i] = -1;
     result = run_unpacking(&x);
-    for (size_t i = 0; i < count; i++)
-        cleanup_close(&x.folders[i]);
-    free(x.folders);
+    cleanup_close(&x.folder);
+    cleanup_close(&x.target);
     return result;
 }

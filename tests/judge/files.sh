@@ -3,7 +3,7 @@
 # shellcheck disable=SC2016,SC2317 # dollars of other programs; functions are called through check
 export IN_MEMORY=yes
 . "$(dirname "$0")/../qcow2/lib.sh"
-needs_tool e2fsck debugfs fsck.fat mdir mcopy qemu-img jq zip script
+needs_tool e2fsck debugfs fsck.fat mdir mcopy qemu-img jq strace zip script
 
 ext_sound() { # PARTITION
     local output
@@ -322,6 +322,31 @@ rm -rf mirror
 mkdir -p mirror/root mirror/boot
 "$MKCHR" fat many.img
 qemu-img convert -O qcow2 many.img many.qcow2
+
+# ---- many folders, another file under the name ----
+
+for ((i = 0; i < 120; i++)); do mkdir -p "tree/a$i/b"; echo "$i" >"tree/a$i/b/file"; done
+cp --sparse=always a.img tree.img
+"$CHRIMG" cp -r tree tree.img:/tree >/dev/null
+few_descriptors() { (ulimit -n 30 && "$CHRIMG" "$@"); }
+check "more folders than files can be open" few_descriptors cp -r tree.img:/tree/ tree.out
+check "come out as they went in" diff -r tree tree.out
+rm -r tree tree.img tree.out
+
+# Renamed over between its opening and its lock, as by convert --force.
+is_open() { local fd; for fd in /proc/[0-9]*/fd/*; do [[ $fd -ef $1 ]] && return; done; return 1; }
+replaced_before_its_lock() {
+    local tracer
+    cp --sparse=always a.img raced.img
+    cp --sparse=always a.img other.img
+    strace -qq -o /dev/null -e trace=fcntl -e inject=fcntl:delay_enter=300000 \
+        "$CHRIMG" cp one raced.img:/one &
+    tracer=$!
+    until is_open raced.img; do kill -0 $tracer || return; done
+    mv other.img raced.img
+    wait $tracer && [[ $("$CHRIMG" cat raced.img:/one) == "$(cat one)" ]]
+}
+check "a file that is replaced before it is locked: the new one is changed" replaced_before_its_lock
 problems=
 for ((step = 0; step < 40; step++)); do
     side=root prefix=
