@@ -15,6 +15,7 @@
 
 #include "op/autorun.h"
 #include "op/commit.h"
+#include "op/place.h"
 
 /* The router's own files, as it shows them in /file; on a CHR they are kept here. */
 #define FILE_STORE "rw/disk"
@@ -131,27 +132,6 @@ static char *path_for(const struct chr_put *put, const char *folder, struct chr_
     return path;
 }
 
-/* Without slashes at either end or in pairs, and without "." and ".."; it was GIVEN as that. */
-static int tidy_path(const char *given, char *path, struct chr_error *err)
-{
-    size_t length = 0;
-
-    for (const char *part = path; *part != '\0';) {
-        size_t size = strcspn(part, "/");
-
-        if ((size == 1 && part[0] == '.') || (size == 2 && strncmp(part, "..", 2) == 0))
-            return err_set(err, CHR_E_USAGE, "%s: a path in an image has no . and no ..", given);
-        if (size > 0 && length > 0)
-            path[length++] = '/';
-        memmove(path + length, part, size);
-        part += size;
-        length += size;
-        part += strspn(part, "/");
-    }
-    path[length] = '\0';
-    return length > 0 ? 0 : err_set(err, CHR_E_USAGE, "a path in an image is empty");
-}
-
 static int put_all(struct injection *in, struct pack *pack, const struct chr_puts *puts,
                    const char *folder)
 {
@@ -160,8 +140,11 @@ static int put_all(struct injection *in, struct pack *pack, const struct chr_put
         AUTO_FREE char *path = path_for(item, folder, in->err);
 
         if (path == NULL ||
-            tidy_path(item->path != NULL ? item->path : item->source, path, in->err) < 0)
+            place_normalise(path, item->path != NULL ? item->path : item->source, path,
+                            in->err) < 0)
             return -1;
+        if (path[0] == '\0')
+            return err_set(in->err, CHR_E_USAGE, "a path in an image is empty");
         if (pack_source(pack, item->source, path, in->err) == 0)
             continue;
         return in->err->code == CHR_E_EXISTS ? err_hint(in->err, "--replace replaces files") : -1;

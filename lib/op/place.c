@@ -1,4 +1,6 @@
 /* chr_place_parse(): "IMG:/PATH", "IMG@TAG:boot:/PATH". */
+#include "op/place.h"
+
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -104,8 +106,7 @@ static int refuse_relative(const char *text, struct chr_error *err)
     return 0;
 }
 
-/* Copy PATH's components to OUT, with one slash between them. */
-static int normalise(const char *path, char *out, struct chr_error *err)
+int place_normalise(const char *path, const char *given, char *out, struct chr_error *err)
 {
     size_t length = 0;
 
@@ -113,16 +114,17 @@ static int normalise(const char *path, char *out, struct chr_error *err)
         size_t size = strcspn(part, "/");
 
         if (size == 2 && strncmp(part, "..", 2) == 0) {
-            (void)err_set(err, CHR_E_USAGE, "%s: a path in an image has no ..", path);
+            (void)err_set(err, CHR_E_USAGE, "%s: a path in an image has no ..", given);
             return err_hint(err, "name the folder itself");
         }
         if (size > 0 && !(size == 1 && part[0] == '.')) {
             if (length > 0)
                 out[length++] = '/';
-            memcpy(out + length, part, size);
+            memmove(out + length, part, size);
             length += size;
         }
-        part += size + strspn(part + size, "/");
+        part += size;
+        part += strspn(part, "/");
     }
     out[length] = '\0';
     return 0;
@@ -136,7 +138,7 @@ static int take_path(const char *path, struct chr_place *place, struct chr_error
     place->named = true;
     place->wants_folder = path[0] == '\0' || path[strlen(path) - 1] == '/';
     place->path = mem_new(1, strlen(path) + 1, err);
-    return place->path == NULL ? -1 : normalise(path, place->path, err);
+    return place->path == NULL ? -1 : place_normalise(path, path, place->path, err);
 }
 
 int chr_place_parse(const char *text, struct chr_place *out, struct chr_error *err)

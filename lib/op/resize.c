@@ -55,12 +55,15 @@ static int choose_size(struct resize *r)
     const struct chr_resize_options *options = r->options;
     uint64_t old = r->image->disk->size;
     uint64_t most = INT64_MAX / CHR_SECTOR_SIZE * CHR_SECTOR_SIZE;
-    uint64_t size = options->relative ? old + min_u64(options->size, most) : options->size;
+    uint64_t base = options->relative ? old : 0;
+    uint64_t size;
 
+    if (base > most || options->size > most - base)
+        return err_set(r->err, CHR_E_USAGE, "%s%" PRIu64 " bytes are too many for a disk",
+                       options->relative ? "+" : "", options->size);
+    size = base + options->size;
     r->report->old_size = old;
     r->report->new_size = size;
-    if (size > most)
-        return err_set(r->err, CHR_E_USAGE, "%" PRIu64 " bytes are too many for a disk", size);
     if (size % CHR_SECTOR_SIZE != 0)
         return err_set(r->err, CHR_E_USAGE, "%" PRIu64 " bytes are no whole sectors of 512", size);
     if (size >= old)

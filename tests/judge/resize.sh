@@ -233,6 +233,8 @@ refused "no whole sectors" 2 'no whole sectors' kept.img 200000001
 refused "no size" 2 'is no size' kept.img large
 refused "two sizes" 2 'wants an image and a size' kept.img 1G 2G
 refused "more than the MBR can say" 1 'ends at 2 TiB' kept.img 3T
+refused "a size beyond all, added" 2 '^chrimg: kept.img: \+18446744073709551615 bytes are too many' \
+    kept.img +18446744073709551615
 refused "a size beyond all" 2 'too many|is no size' kept.img 99999999999G
 check "and all is as it was" cmp old.img kept.img
 zip -q kept.zip kept.img
