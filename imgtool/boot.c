@@ -109,6 +109,7 @@ static int run(const struct command *command, int argc, char **argv)
 
 const struct command command_boot = {
     .name = "boot",
+    .changes = true,
     .arguments = "[OPTIONS] IMG",
     .summary = "start it in QEMU and wait until it answers",
     .help = boot_help,

@@ -131,6 +131,7 @@ static int run(const struct command *command, int argc, char **argv)
 
 const struct command command_convert = {
     .name = "convert",
+    .changes = true,
     .arguments = "SRC DST",
     .summary = "raw, zip or qcow2 to raw or qcow2; other formats by qemu-img",
     .help = "  -O, --output-format FMT    raw, qcow2, or vmdk, vdi, vhdx, vpc by qemu-img;\n"

@@ -188,6 +188,7 @@ static int run_rm(const struct command *command, int argc, char **argv)
 
 const struct command command_cp = {
     .name = "cp",
+    .changes = true,
     .arguments = "[-rfnU] IMG:/PATH FILE | FILE IMG:/PATH",
     .summary = "copy files out of an image, or into it",
     .help = "  -r, --recursive       folders, too\n"
@@ -203,6 +204,7 @@ const struct command command_cp = {
 
 const struct command command_rm = {
     .name = "rm",
+    .changes = true,
     .arguments = "[-rn] IMG:/PATH",
     .summary = "remove a file of an image",
     .help = "  -r, --recursive       a folder with all below it\n"

@@ -117,6 +117,7 @@ static int run(const struct command *command, int argc, char **argv)
 
 const struct command command_extract = {
     .name = "extract",
+    .changes = true,
     .arguments = "[-o FOLDER] [--raw FILE [--partition WHICH]] IMG",
     .summary = "take the boot partition's files out, or a whole partition",
     .help = "  -o, --output FOLDER   write the files there; made if need be\n"

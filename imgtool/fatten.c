@@ -191,6 +191,7 @@ static int run(const struct command *command, int argc, char **argv)
 
 const struct command command_fatten = {
     .name = "fatten",
+    .changes = true,
     .arguments = "[-o OUT | --in-place] IMG",
     .summary = "make the boot partition FAT16: boots with UEFI, and still with BIOS",
     .help = "  -o, --output OUT      write OUT; default: <stem>-efi.img beside the input\n"

@@ -47,18 +47,6 @@ static int print_json(const struct inject_arguments *arguments,
         "verbatim", verbatim, "script", report->script != NULL ? json_text(report->script) : json_null()));
 }
 
-/* The script may be longer than what ui_out() formats at once. */
-static void print_script(const char *script)
-{
-    ui_out("\n");
-    for (const char *line = script; *line != '\0';) {
-        size_t length = strcspn(line, "\n");
-
-        ui_out("%.*s\n", (int)length, line);
-        line += length + (line[length] == '\n');
-    }
-}
-
 static void print_unchanged(const char *image)
 {
     ui_name(image);
@@ -82,8 +70,10 @@ static void print_text(const struct inject_arguments *arguments,
     }
     if (report->count == 0)
         print_unchanged(arguments->image);
-    if (report->script != NULL)
-        print_script(report->script);
+    if (report->script != NULL) {
+        ui_out("\n");
+        ui_text(report->script);
+    }
 }
 
 static int write_out(void *context, const void *buf, size_t len, struct chr_error *err)
@@ -189,6 +179,7 @@ static int run(const struct command *command, int argc, char **argv)
 
 const struct command command_inject = {
     .name = "inject",
+    .changes = true,
     .arguments = "[OPTIONS] IMG [FILE.rsc...]",
     .summary = "put a configuration and files into an image, secrets never on disk",
     .help = "The scripts are joined into rw/autorun.scr, which RouterOS runs at its first\n"

@@ -206,10 +206,8 @@ static int help(int argc, char **argv)
     return EXIT_DONE;
 }
 
-static int run(int argc, char **argv)
+static int run(const struct command *command, int argc, char **argv)
 {
-    const struct command *command;
-
     if (argc < 2) {
         show_overview(stderr);
         return EXIT_USAGE;
@@ -221,7 +219,6 @@ static int run(int argc, char **argv)
         (void)printf("chrimg %s\n", CHR_VERSION);
         return EXIT_DONE;
     }
-    command = find_command(argv[1]);
     return command != NULL ? command->run(command, argc - 1, argv + 1) : unknown_command(argv[1]);
 }
 
@@ -240,6 +237,7 @@ static bool fill_streams(void)
 
 int main(int argc, char **argv)
 {
+    const struct command *command = argc > 1 ? find_command(argv[1]) : NULL;
     int status;
 
     if (!fill_streams())
@@ -249,9 +247,11 @@ int main(int argc, char **argv)
     /* Ignored by who started us, it would keep children's exit codes from us: all would seem well. */
     (void)signal(SIGCHLD, SIG_DFL);
     ui_init();
-    status = run(argc, argv);
+    status = run(command, argc, argv);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         ui_message("cannot write to standard output");
+        if (status == EXIT_DONE && command != NULL && command->changes)
+            ui_hint("what chrimg %s was to do is done; only its report is lost", command->name);
         return EXIT_FAILED;
     }
     return status;

@@ -181,6 +181,7 @@ static int run(const struct command *command, int argc, char **argv)
 
 const struct command command_resize = {
     .name = "resize",
+    .changes = true,
     .arguments = "[-n] IMG SIZE",
     .summary = "make the disk larger, with the root partition and its file system",
     .help = "  SIZE: bytes, or with K, M, G or T behind it; +SIZE is added\n"

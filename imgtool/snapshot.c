@@ -392,6 +392,7 @@ static int run(const struct command *command, int argc, char **argv)
 
 const struct command command_snapshot = {
     .name = "snapshot",
+    .changes = true,
     .arguments = "[-l | -c TAG | -a TAG | -d TAG | --diff A [B]] [IMG]",
     .summary = "restore points inside of a qcow2",
     .help = "  -l, --list            list them (default); ALONE is what only this one holds\n"

@@ -144,6 +144,7 @@ static int run_stop(const struct command *command, int argc, char **argv)
 
 const struct command command_stop = {
     .name = "stop",
+    .changes = true,
     .arguments = "[--now] [NAME]",
     .summary = "shut a machine down, and see that it is gone",
     .help = "      --now             do not ask the guest: QEMU quits\n"
@@ -192,6 +193,7 @@ static int run_restart(const struct command *command, int argc, char **argv)
 
 const struct command command_restart = {
     .name = "restart",
+    .changes = true,
     .arguments = "[--now] [NAME]",
     .summary = "stop a machine if it runs, and start it as it was started",
     .help = "      --now             do not ask the guest: QEMU quits\n"

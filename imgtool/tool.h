@@ -21,6 +21,7 @@ struct command {
     const char *arguments; /* "IMG [-o OUT]" */
     const char *summary;   /* one line */
     const char *help;      /* the options, a line each */
+    bool changes;          /* what it prints is not all that it is for */
     int (*run)(const struct command *command, int argc, char **argv);
 };
 

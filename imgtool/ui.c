@@ -147,6 +147,11 @@ void ui_out(const char *format, ...)
     put_safely(stdout, text);
 }
 
+void ui_text(const char *text)
+{
+    put_escaped(stdout, text, "\n\t");
+}
+
 void ui_colour(enum colour colour, const char *format, ...)
 {
     char text[TEXT_SIZE];

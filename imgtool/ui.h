@@ -24,6 +24,8 @@ void ui_hint(const char *format, ...) __attribute__((format(printf, 1, 2)));
  * shown as \xNN; a newline is a newline.
  */
 void ui_out(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same of any length; a tab is a tab. */
+void ui_text(const char *text);
 void ui_colour(enum colour colour, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* TEXT with its control characters as \xNN, newlines too, into OUT. */

@@ -374,12 +374,21 @@ check "a root of its own has no such files" "$CHRIMG" rm seven.img:/boot/kernel
 
 # ---- dry runs, JSON, rendering ----
 
+cp --sparse=always old.img full.img
+check_exit "where its report cannot be written, inject says that it is done" 1 'what chrimg inject was to do is done' \
+    sh -c '"$CHRIMG" inject --replace full.img site.rsc >/dev/full'
+check "and it is" "$CHRIMG" cat full.img:/rw/autorun.scr
+rm full.img
+
 check_exit "-n says what would be" 0 "would write rw/autorun.scr, $(inject --render site.rsc 2>/dev/null | wc -c) bytes" \
     inject -n old.img site.rsc
 check_exit "but no size that tells how long values are" 0 '^would write rw/autorun.scr$' \
     inject -n old.img base.rsc site.rsc
 check_exit "-n shows the script" 0 '^add address=192.0.2.1/24' inject -n old.img base.rsc site.rsc
 check_exit "-n shows no value" 0 'password="\*\*\*"' inject -n old.img base.rsc site.rsc
+{ printf ':global long "%5000d"\n' 1; printf '/system identity\n\tset name=second\n'; } >long.rsc
+check_equal "-n shows lines of any length, and tabs" "$(inject -n old.img long.rsc --replace | tail -n 3)" \
+    "$(cat long.rsc)"
 check_equal "-n writes nothing" "$(sha256 old.img)" "$before"
 check_equal "--json" "$(inject -n --json old.img base.rsc site.rsc |
     jq -c '[.dry_run, .written[0].path, .written[0].size, .written[0].replaced, (.changed_bytes > 0)]')" \
