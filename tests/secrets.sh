@@ -190,6 +190,29 @@ else
     check_equal "after a failure, too" "$(scan failing)" 0
 fi
 
+# A program that is asked does not go on when nobody is left to hear it.
+cat >bin/keeper <<'E'
+#!/bin/sh
+echo $$ >keeper.pid
+exec sleep 600
+E
+echo '/user set admin comment={{ cmd://keeper }}' >slow.rsc
+signal_ends_the_program() { # SIGNAL
+    local pid program status
+    rm -f keeper.pid
+    env --default-signal=INT "$CHRIMG" inject --replace --allow-cmd keeper=keeper new.img slow.rsc &
+    pid=$!
+    until [ -s keeper.pid ]; do kill -0 "$pid" || return; sleep 0.02; done
+    program=$(cat keeper.pid)
+    kill -s "$1" "$pid"
+    wait "$pid"
+    status=$?
+    [ $status -eq $((128 + $(kill -l "$1"))) ] && ! kill -0 "$program" 2>/dev/null
+}
+for signal in INT TERM HUP; do
+    check "SIG$signal ends the program that is asked" signal_ends_the_program $signal
+done
+
 # No core dump, and no debugger of the same user.
 cat >bin/keeper <<'E'
 #!/bin/sh

@@ -5,6 +5,8 @@
 #include <signal.h>
 #include <stdbool.h>
 
+#include "base/cleanup.h"
+
 /*
  * From here on SIGINT, SIGTERM and SIGHUP wait, for this thread, for those that it makes
  * and for the programs that it starts meanwhile; a signal that another thread of the
@@ -18,6 +20,9 @@ void signals_hold(sigset_t *saved);
  * is not caught, it does not return.  errno stays.  Pairs may be nested, each with its own SAVED.
  */
 void signals_release(const sigset_t *saved);
+
+/* Released at the end of the block; to be held at once after its declaration. */
+#define AUTO_SIGNALS CLEANUP(signals_release)
 
 /* Whether a signal that is held waits, and would do something: for waits that may be cut short. */
 bool signals_waiting(void);

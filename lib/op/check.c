@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/signals.h"
 #include "block/overlay.h"
 #include "op/analysis.h"
 #include "op/commit.h"
@@ -317,20 +318,30 @@ static bool has_gpt_damage(const struct check *c)
            findings_has(&c->findings, "gpt-backup-missing");
 }
 
-/* Repair, then look again: the verdict is what a second check says. */
-static int repair_and_recheck(struct check *c, enum chr_repair repair)
+static int repair_all(struct check *c, enum chr_repair repair)
 {
-    struct check second = {.path = c->path, .err = c->err};
+    AUTO_SIGNALS sigset_t saved;
     struct findings before = c->findings;
     bool usable;
     int result;
 
+    signals_hold(&saved);
     c->findings = (struct findings){0}; /* of the container again; they are known already */
     result = check_container(c, repair, &usable);
     findings_release(&c->findings);
     c->findings = before;
-    if (result < 0 ||
-        (repair == CHR_REPAIR_ALL && usable && has_gpt_damage(c) && repair_disk(c) < 0))
+    if (result < 0)
+        return -1;
+    return repair == CHR_REPAIR_ALL && usable && has_gpt_damage(c) ? repair_disk(c) : 0;
+}
+
+/* Repair, then look again: the verdict is what a second check says. */
+static int repair_and_recheck(struct check *c, enum chr_repair repair)
+{
+    struct check second = {.path = c->path, .err = c->err};
+    int result;
+
+    if (repair_all(c, repair) < 0)
         return -1;
     result = check_once(&second);
     c->report.verdict = second.report.verdict;

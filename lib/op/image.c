@@ -3,6 +3,7 @@
 
 #include "base/bytes.h"
 #include "base/shell.h"
+#include "base/signals.h"
 #include "block/raw.h"
 #include "block/zip.h"
 #include "qcow2/qcow2.h"
@@ -49,8 +50,12 @@ static int open_qcow2(struct chr_image *image, unsigned flags, struct chr_error 
 /* What was interrupted is taken back: really when we may write, else in memory. */
 static int recover(struct chr_image *image, struct chr_error *err)
 {
-    if (image->file->writable)
+    if (image->file->writable) {
+        AUTO_SIGNALS sigset_t saved;
+
+        signals_hold(&saved);
         return undo_roll_back(image->path, image->file, &image->recovered, err);
+    }
     if (undo_view(image->path, image->file, &image->undo, err) < 0)
         return -1;
     image->recovered = image->undo != NULL;

@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "base/bytes.h"
+#include "base/signals.h"
 #include "block/grown.h"
 #include "block/overlay.h"
 #include "fs/ext.h"
@@ -239,6 +240,9 @@ static int verify(const struct resize *r)
 
 static int commit(struct resize *r)
 {
+    AUTO_SIGNALS sigset_t saved;
+
+    signals_hold(&saved);
     if (r->image->format == CHR_FORMAT_QCOW2 &&
         qcow2_grow(r->image->disk, r->report->new_size, r->err) < 0)
         return -1;

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/shell.h"
+#include "base/signals.h"
 #include "base/utf.h"
 #include "op/image.h"
 #include "op/live.h"
@@ -122,10 +123,12 @@ int snapshot_refuse_taken(const char *path, const char *tag, const char *name,
 
 static int create_in_file(const char *path, const char *tag, struct chr_error *err)
 {
+    AUTO_SIGNALS sigset_t saved;
     AUTO_IMAGE struct chr_image *image = NULL;
     char name[CHR_TAG_MAX + 1];
     int found;
 
+    signals_hold(&saved);
     if (open_for_change(path, &image, err) < 0)
         return -1;
     found = look_for(image, tag, name, err);
@@ -202,8 +205,10 @@ static int keep_current(struct chr_image *image, char kept[CHR_TAG_MAX + 1], str
 int snapshot_apply_file(const char *path, const char *tag, bool keep,
                         struct chr_snapshot_result *result, struct chr_error *err)
 {
+    AUTO_SIGNALS sigset_t saved;
     AUTO_IMAGE struct chr_image *image = NULL;
 
+    signals_hold(&saved);
     result->kept[0] = '\0';
     if (open_for_change(path, &image, err) < 0)
         return -1;
@@ -237,8 +242,10 @@ int chr_snapshot_apply(const char *path, const char *tag, bool keep, char kept[C
 static int delete_in_file(const char *path, const char *tag, char name[CHR_TAG_MAX + 1],
                           struct chr_error *err)
 {
+    AUTO_SIGNALS sigset_t saved;
     AUTO_IMAGE struct chr_image *image = NULL;
 
+    signals_hold(&saved);
     if (open_for_change(path, &image, err) < 0)
         return -1;
     if (need(image, tag, name, err) < 0 || qcow2_snapshot_delete(image->disk, tag, err) < 0)

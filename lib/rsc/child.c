@@ -9,10 +9,12 @@
 #include <sys/wait.h>
 
 #include "base/compat.h"
+#include "base/signals.h"
 #include "base/spawn.h"
 
 #define COMPLAINT_SIZE 400 /* of standard error, what is kept */
 #define POLL_MS 50
+#define END_POLL_MS 2 /* of a program that has closed both pipes: it ends at once, mostly */
 
 struct child {
     const char *name;
@@ -96,8 +98,8 @@ static int read_output(struct child *child, size_t limit, struct secret *out, si
 }
 
 /* *ENDED once the program has; its exit status then. */
-static int wait_for(struct child *child, int options, bool *ended, int *status,
-                    struct chr_error *err)
+static int look_for_end(const struct child *child, int options, bool *ended, int *status,
+                        struct chr_error *err)
 {
     int raw_status = 0;
     pid_t pid;
@@ -113,6 +115,17 @@ static int wait_for(struct child *child, int options, bool *ended, int *status,
     return 0;
 }
 
+/* Nobody is left to read what it would print: a password manager must not go on asking. */
+static void end_program(const struct child *child)
+{
+    struct chr_error ignored;
+    bool ended;
+    int status;
+
+    (void)kill(child->pid, SIGKILL);
+    (void)look_for_end(child, 0, &ended, &status, &ignored);
+}
+
 /*
  * Both pipes until the program has ended.  That they are closed is not waited for: a
  * program may leave a server of its own behind that holds them.
@@ -123,28 +136,25 @@ static int listen_to(struct child *child, size_t limit, struct secret *out, int 
     size_t begin = out->len;
     bool ended = false;
 
-    for (;;) {
+    while (!signals_waiting()) {
         struct pollfd fds[2] = {{.fd = child->output, .events = POLLIN},
                                 {.fd = child->complaint, .events = POLLIN}};
         bool open = child->output >= 0 || child->complaint >= 0;
 
-        if (open)
-            (void)poll(fds, 2, POLL_MS);
-        if (wait_for(child, open ? WNOHANG : 0, &ended, status, err) < 0)
+        (void)poll(fds, 2, open ? POLL_MS : END_POLL_MS);
+        if (look_for_end(child, WNOHANG, &ended, status, err) < 0)
             return -1;
         read_complaint(child);
-        if (read_output(child, limit, out, begin, err) < 0)
-            break;
+        if (read_output(child, limit, out, begin, err) < 0) {
+            if (!ended)
+                end_program(child);
+            return -1;
+        }
         if (ended)
             return 0;
     }
-    if (!ended) {
-        struct chr_error ignored = {0};
-
-        (void)kill(child->pid, SIGKILL);
-        (void)wait_for(child, 0, &ended, status, &ignored);
-    }
-    return -1;
+    end_program(child);
+    return err_set(err, CHR_E_CANCELLED, "interrupted while %s ran", child->name);
 }
 
 /* One line of what it said, and only text: it goes into a message. */
@@ -180,9 +190,13 @@ int rsc_capture(char *const argv[], size_t limit, struct secret *out, struct chr
     size_t begin = out->len;
     int status = 0;
     int result = start(&child, argv, err);
+    sigset_t saved;
 
-    if (result == 0)
+    if (result == 0) {
+        signals_hold(&saved); /* not before: the program is to hear them */
         result = listen_to(&child, limit, out, &status, err);
+        signals_release(&saved);
+    }
     if (child.output >= 0)
         close_one(&child.output);
     if (child.complaint >= 0)

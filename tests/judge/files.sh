@@ -323,6 +323,31 @@ mkdir -p mirror/root mirror/boot
 "$MKCHR" fat many.img
 qemu-img convert -O qcow2 many.img many.qcow2
 
+# ---- Ctrl-C ----
+
+# The signal comes with the first byte that is written, the 200 KB are there nevertheless.
+head -c 200000 /dev/urandom >large
+status_of_signal() { # SIGNAL ARGUMENT...
+    env --default-signal=INT strace -qq -o /dev/null -e trace=pwrite64 \
+        -e inject=pwrite64:signal="$1":when=1 "$CHRIMG" "${@:2}" >said 2>&1
+    echo $?
+}
+qemu-img convert -O qcow2 a.img signal.qcow2
+cp --sparse=always a.img signal.img
+for image in signal.img signal.qcow2; do
+    for signal in INT TERM HUP; do
+        check_equal "$image: SIG$signal in the middle of a change" \
+            "$(status_of_signal $signal cp large "$image:/$signal")" $((128 + $(kill -l $signal)))
+        check "comes when it is whole" cmp <("$CHRIMG" cat "$image:/$signal") large
+    done
+done
+check "no undo file is left" test ! -e .signal.img.chrimg-undo
+check_equal "SIGINT in the middle of a snapshot" \
+    "$(status_of_signal INT snapshot -c taken signal.qcow2)" $((128 + $(kill -l INT)))
+check_equal "comes when it is there" "$("$CHRIMG" snapshot -l --json signal.qcow2 | jq -r '.snapshots[].tag')" taken
+check "qemu-img finds neither errors nor leaks" sound signal.qcow2
+rm signal.img signal.qcow2
+
 # ---- many folders, another file under the name ----
 
 for ((i = 0; i < 120; i++)); do mkdir -p "tree/a$i/b"; echo "$i" >"tree/a$i/b/file"; done
