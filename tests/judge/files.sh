@@ -367,9 +367,9 @@ replaced_before_its_lock() {
     strace -qq -o /dev/null -e trace=fcntl -e inject=fcntl:delay_enter=300000 \
         "$CHRIMG" cp one raced.img:/one &
     tracer=$!
-    until is_open raced.img; do kill -0 $tracer || return; done
+    until is_open raced.img; do kill -0 "$tracer" || return; done
     mv other.img raced.img
-    wait $tracer && [[ $("$CHRIMG" cat raced.img:/one) == "$(cat one)" ]]
+    wait "$tracer" && [[ $("$CHRIMG" cat raced.img:/one) == "$(cat one)" ]]
 }
 check "a file that is replaced before it is locked: the new one is changed" replaced_before_its_lock
 problems=
