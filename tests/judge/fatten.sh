@@ -188,12 +188,11 @@ judge() {
         KERNEL_SIZE=$(debugfs -R 'stat /EFI/BOOT/BOOTX64.EFI' sibling.p1 2>/dev/null |
             sed -n 's/.*Size: *\([0-9]*\).*/\1/p' | head -n 1)
     fi
-    local before
-    before=$(sha256 old.img)
+    cp --sparse=always old.img kept.img
 
     check "$name: fatten" fatten old.img -o new.img
     if [ ! -e new.img ]; then return; fi
-    check_equal "$name: the input is as it was" "$(sha256 old.img)" "$before"
+    check "$name: the input is as it was" cmp old.img kept.img
     check_equal "$name: the size is as it was" "$(stat -c %s new.img)" "$(stat -c %s old.img)"
     partition new.img 1 new.p1
     partition new.img 2 new.p2
@@ -237,14 +236,14 @@ judge() {
     check_equal "$name: nothing is left beside it" \
         "$(find . -maxdepth 1 -name '.?*')" ""
 
-    zip -q old.img.zip old.img
+    zip -1 -q old.img.zip old.img
     check "$name: fatten from a zip" fatten old.img.zip -o unzipped.img
     check "$name: that gives the same bytes" cmp new.img unzipped.img
 
     check "$name: --json is JSON" eval 'fatten old.img -o j.img --json | jq -e "type == \"object\""'
     check "$name: -n is done" fatten -n old.img -o never.img
     check "$name: and writes nothing" test ! -e never.img
-    check_equal "$name: nor changes the input" "$(sha256 old.img)" "$before"
+    check "$name: nor changes the input" cmp old.img kept.img
 }
 
 judge "7.17" ext gpt 7.17
