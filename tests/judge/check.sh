@@ -11,13 +11,13 @@ PATCH=$BUILD/tests/hostile/patch
 # not a byte of the image or its folder changes.
 checked() {
     local name=$1 status=$2 pattern=$3 image=$4 before got
-    before="$(state_here) $(sha256 "$image")"
+    before="$(state_here) $(checksum "$image")"
     check_exit "$name" "$status" "$pattern" "$CHRIMG" check "$image"
     got=$("$CHRIMG" check --json "$image")
     check_equal "$name: --json has the same exit status" "$?" "$status"
     check_equal "$name: --json has the verdict" "$(jq -r .verdict <<<"$got")" "$(verdict_of "$status")"
     check_equal "$name: --json has no repairs" "$(jq -c .repairs <<<"$got")" "[]"
-    check "$name: nothing is written" diff <(echo "$before") <(echo "$(state_here) $(sha256 "$image")")
+    check "$name: nothing is written" diff <(echo "$before") <(echo "$(state_here) $(checksum "$image")")
 }
 
 verdict_of() {
@@ -54,10 +54,10 @@ repair_changes_nothing() { # WHAT IMAGE
 # not_repaired NAME WHAT STATUS PATTERN IMAGE: no repair is claimed, and nothing is written.
 not_repaired() {
     local before
-    before="$(state_here) $(sha256 "$5")"
+    before="$(state_here) $(checksum "$5")"
     check "$1: --repair $2 does not" fails_without_repair "${@:2}"
     check "$1: --repair $2: nothing is written" \
-        diff <(echo "$before") <(echo "$(state_here) $(sha256 "$5")")
+        diff <(echo "$before") <(echo "$(state_here) $(checksum "$5")")
 }
 
 fails_without_repair() { # WHAT STATUS PATTERN IMAGE

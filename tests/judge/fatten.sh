@@ -289,14 +289,14 @@ judge "root's journal dirty" ext gpt 7.19 --journal-dirty
 rm -rf ./*
 "$MKCHR" 7.19 good.img
 "$MKCHR" v6 v6.img
-good=$(sha256 good.img)
+good=$(checksum good.img)
 
 # refused NAME STATUS PATTERN ARGUMENT...: and neither good.img nor the folder changes.
 refused() {
     local list
     list=$(ls -A)
     check_exit "refused: $1" "$2" "$3" "$CHRIMG" fatten "${@:4}"
-    check_equal "refused: $1: nothing changed" "$(ls -A) $(sha256 good.img)" "$list $good"
+    check_equal "refused: $1: nothing changed" "$(ls -A) $(checksum good.img)" "$list $good"
 }
 
 refused "an image without an EFI loader" 1 'EFI' v6.img -o out.img

@@ -309,7 +309,7 @@ killed_snapshots() {
     local kills=0 delay action=(-c tag) names wanted
     qemu-img convert -f raw -O qcow2 -o cluster_size=512 disk.img kill.qcow2
     qemu-img snapshot -c base kill.qcow2
-    wanted=$(sha256 disk.img)
+    wanted=$(checksum disk.img)
     names=$(names_here)
     for delay in 2 4 6 8 10 12 15 20 30 50; do
         killed_after $delay snapshot "${action[@]}" kill.qcow2
