@@ -191,6 +191,98 @@ static void test_beginnings(void **state)
     CHECK(rules);
 }
 
+/* Menus that are called like commands, in each way a path is written. */
+static void test_menus_like_commands(void **state)
+{
+    static const struct rule rules[] = {
+        {"/system upgrade mirror\nset enabled=yes", ""},
+        {"/system upgrade\nmirror\nset enabled=yes", ""},
+        {"/system/upgrade/mirror\nset enabled=yes", ""},
+        {"/system upgrade upgrade-package-source\nadd address=192.0.2.1", ""},
+        {"/sys upg upgrade-package-source\nadd address=192.0.2.1", ""},
+        {"/system\nupgrade\nupgrade-package-source add address=192.0.2.1", ""},
+        {"/system routerboard upgrade\nset enabled=yes", "E2:1 not-a-command"},
+        {"/ip add\nadd address=192.0.2.1/24", ""},
+        {"/ip add add address=192.0.2.1/24", ""},
+        {"/ip set\nset rp-filter=strict", ""},
+        {"/ip pool add\nadd name=x", "E2:1 not-a-command"},
+        {"/dis\nset 0 slot=x", ""},
+        {":/ip route set [find comment=\"x\"] gateway=192.0.2.1", ""},
+        {":/ip address\nadd address=192.0.2.1/24", ""},
+        {":/ip/address\nadd address=192.0.2.1/24", ""},
+        {":/ip address add address=192.0.2.1/24\nadd address=192.0.2.2/24", "E2:1 not-a-command"},
+        {":/ipp route print", "W1:1 unknown-menu"},
+        {"/log info started\nadd", "E2:1 not-a-command"},
+    };
+
+    (void)state;
+    CHECK(rules);
+}
+
+/* set and find are of the language, too, where the colon may be left out. */
+static void test_words_of_the_language(void **state)
+{
+    static const struct rule rules[] = {
+        {":do { set $m \"x\" } on-error={ set m \"y\" }", ""},
+        {"set m (1 + 2)", ""},
+        {"set url http://192.0.2.1/?a=b", ""},
+        {"set m", ""},
+        {":local p [:pick \"a;b\" 0 [find \"a;b\" \";\"]]", ""},
+        {":local p [pick $a 0 [find $a $b 1]]", ""},
+        {"set [find] disabled=yes", "E1:1 not-a-command, E1:6 not-a-command"},
+        {"set 0 name=x", "E1:1 not-a-command"},
+        {"set x y name=z", "E1:1 not-a-command"},
+        {":put [find name=x]", "E1:7 not-a-command"},
+        {":put [find name~\"x\"]", "E1:7 not-a-command"},
+        {":put [find where comment~\"x\"]", "E1:7 not-a-command"},
+        {":put [find where comment ~ \"x\"]", "E1:7 not-a-command"},
+        {":put [find disabled=no name=x]", "E1:7 not-a-command"},
+    };
+
+    (void)state;
+    CHECK(rules);
+}
+
+/* Braces: blocks of commands, and what is given to functions, of which nobody can know. */
+static void test_blocks(void **state)
+{
+    static const struct rule rules[] = {
+        {"/{\n:local a [/ip address find]\n/ip address\nset [find interface=x] disabled=yes\n}", ""},
+        {":{\n/ip address\nset [find interface=x] disabled=yes\n}", ""},
+        {"/ {\n/ip address\nset [find interface=x] disabled=yes\n}", ""},
+        {"/{\nnonsense\n}", "E2:1 not-a-command"},
+        {":{ nonsense }", "E1:4 not-a-command"},
+        {"/ {\n:put [find]\n}", "E2:7 not-a-command"},
+        {"/ip address\n/{\nadd a=1\n}", "E3:1 not-a-command"},
+        {"$run cb={ /ip address set [find interface=ether1] disabled=yes }", ""},
+        {"$run { /ip address set [find interface=ether1] disabled=yes }", ""},
+        {"$run {\n{ /ip address set [find interface=[find x=y]] disabled=yes }\n}", ""},
+        {":local r [$run do={ :if (true) do={ set [find name=x] a=b } }]", ""},
+        {"($o->\"run\") cb={ /ip address set [find interface=ether1] a=b }", ""},
+        {"[:parse $t] in={\"a\";\"b\"}", ""},
+        {"$f in={\"a\";\"b\"}", ""},
+        {"$f command={\"a\";\"b\"} do={\"c\"}", ""},
+        {"$f do={ /ipp address print }", "W1:9 unknown-menu"},
+        {"$f x=[find name=y]", "E1:7 not-a-command"},
+        {"[find name=y]", "E1:2 not-a-command"},
+        {":local p [:find in={\"a\";\"b\"} key=\"a\"]", ""},
+        {":local f (>{ /ip address set [find name=x] })", ""},
+        {":local a ({[find name=x]})", "E1:13 not-a-command"},
+        {":local a {[find name=x]}", "E1:12 not-a-command"},
+        {":foreach i in={[find name=x]} do={}", "E1:17 not-a-command"},
+        {":foreach i in={\"a\";\"b\"} do={ :put $i }", ""},
+        {":do{ /ip address set [find name=x] disabled=no }", ""},
+        {":if (true) do= { /ip address set [find name=x] disabled=no }", ""},
+        {":retry command={ nonsense } delay=1 max=2 on-error={ nonsense }",
+         "E1:18 not-a-command, E1:54 not-a-command"},
+        {"/tool netwatch add test-script={ nonsense }", "E1:34 not-a-command"},
+        {":new-one z={ [find name=x] }", "W1:1 unknown-command"},
+    };
+
+    (void)state;
+    CHECK(rules);
+}
+
 static void test_references(void **state)
 {
     static const struct rule rules[] = {
@@ -451,6 +543,9 @@ int main(void)
         cmocka_unit_test(test_lines),
         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_beginnings),
+        cmocka_unit_test(test_menus_like_commands),
+        cmocka_unit_test(test_words_of_the_language),
+        cmocka_unit_test(test_blocks),
         cmocka_unit_test(test_references),
         cmocka_unit_test(test_services),
         cmocka_unit_test(test_users),
