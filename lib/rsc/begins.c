@@ -26,7 +26,7 @@ static const char *shown(const struct rsc_script *script, size_t off, size_t len
         return strcpy(out, "this");
     if (len > SHOWN_MAX) {
         len = SHOWN_MAX;
-        while (len > 0 && (text[len] & 0xC0) == 0x80)
+        while (len > SHOWN_MAX - 3 && (text[len] & 0xC0) == 0x80)
             len--;
     }
     memcpy(out, text, len);

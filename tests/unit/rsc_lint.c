@@ -1,5 +1,6 @@
 /* Lint: a table of scripts, each with all that must be said about it, and nothing else. */
 #include "rsc/script.h"
+#include "rsc/text.h"
 
 #include "unit.h"
 
@@ -105,6 +106,10 @@ static void test_lines(void **state)
         {"/ip address print \\\n", "E1:19 continuation-at-end"},
         {"/ip address print \\\n \n", "E1:19 continuation-at-end"},
         {"/ip address print \\ \n:put 1", "W1:19 stray-backslash"},
+        {"/ip route\nadd dst-address=192.0.2.0/24 \\  \n    gateway=192.0.2.1", "W2:30 stray-backslash"},
+        {"/ip route\nadd dst-address=192.0.2.0/24 \\\t\n\ngateway=192.0.2.1",
+         "W2:30 stray-backslash, E4:1 not-a-command"},
+        {"/ip address print \\ \n \n", "E1:19 continuation-at-end"},
         {"/ip address print a\\b", "W1:20 stray-backslash"},
         {":put \"a\\\n  b\"", ""},
         {"/ip address\r\nprint\r\n", "N1:1 crlf"},
@@ -136,10 +141,61 @@ static void test_bytes(void **state)
     assert_string_equal(got, "E2:6 nul-byte");
     lint("/ip\n:put \xff\xfe", 11, false, got, sizeof got);
     assert_string_equal(got, "E2:6 not-utf-8");
+    lint("a\xe9\0", 3, false, got, sizeof got);
+    assert_string_equal(got, "E1:3 nul-byte");
     lint("\xff\xfe/\0i\0p\0", 8, false, got, sizeof got);
     assert_string_equal(got, "E1:1 not-utf-8");
     lint(":put \"ž\" \\x", 12, false, got, sizeof got);
     assert_string_equal(got, "W1:10 stray-backslash"); /* columns are characters */
+}
+
+/* Old scripts are in Latin-1 or cp1251: RouterOS takes bytes. */
+static void test_other_encodings(void **state)
+{
+    static const struct rule rules[] = {
+        {"# caf\xe9\n:put 1", "W1:6 not-utf-8"},
+        {":put \"caf\xe9\"", "W1:10 not-utf-8"},
+        {":put \"\xcf\xf0\xe8\xe2\xe5\xf2 \xb8\"; nonsense", "W1:7 not-utf-8, E1:18 not-a-command"},
+        {"# \xe9 \xc5\xbe\n:put \"\xe9\"", "W1:3 not-utf-8"},
+        {":put \xe9", "E1:6 not-utf-8"},
+        {":put \xe9 \xe9 \"\xe9\"", "E1:6 not-utf-8, W1:11 not-utf-8"},
+        {":put \"\xb8\xa8\xc5\xbe\" \\x", "W1:7 not-utf-8, W1:12 stray-backslash"},
+        {":put \"\xe9{{ x }}\xe9\" \\x", "W1:7 not-utf-8, W1:18 stray-backslash"},
+        {"ab\xe9 \xb8", "E1:1 not-a-command, E1:3 not-utf-8"},
+    };
+
+    (void)state;
+    CHECK(rules);
+}
+
+/* What is quoted of a script is whole characters. */
+static void test_messages_are_utf8(void **state)
+{
+    static const char *const scripts[] = {
+        "ab\xe9 x", "/ab\xe9 x", "/ip address add a=1\n\xcf\xf0=1",
+        "\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8"
+        "\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8",
+        ":put {{ a\xe9 }}",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof scripts / sizeof scripts[0]; i++) {
+        struct chr_lint_report *report = NULL;
+        struct rsc_script script = {0};
+        struct chr_error err;
+
+        assert_done(rsc_script_add(&script, "x", scripts[i], strlen(scripts[i]), 0, NULL, &err),
+                    &err);
+        assert_done(rsc_script_lint(&script, &report, &err), &err);
+        assert_true(report->finding_count > 0);
+        for (size_t k = 0; k < report->finding_count; k++) {
+            const char *text = report->findings[k].text;
+
+            assert_int_equal(rsc_text_not_utf8(text, strlen(text)), strlen(text));
+        }
+        chr_lint_free(report);
+        rsc_script_release(&script);
+    }
 }
 
 static void test_beginnings(void **state)
@@ -542,6 +598,8 @@ int main(void)
         cmocka_unit_test(test_depth),
         cmocka_unit_test(test_lines),
         cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_other_encodings),
+        cmocka_unit_test(test_messages_are_utf8),
         cmocka_unit_test(test_beginnings),
         cmocka_unit_test(test_menus_like_commands),
         cmocka_unit_test(test_words_of_the_language),

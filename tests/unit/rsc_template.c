@@ -11,6 +11,7 @@
 static const struct chr_pair sets[] = {
     {"ip", "192.0.2.1"}, {"n", "7"},         {"pw", NASTY},  {"empty", ""},
     {"call", "(1+1)"},   {"name.with-all_1", "v"}, {"twice", "old"}, {"twice", "new"},
+    {"half", "\xbe"},
 };
 static const struct chr_template_options options = {
     .sets = sets, .set_count = sizeof sets / sizeof sets[0]};
@@ -233,7 +234,7 @@ static void test_what_stays_open_is_refused(void **state)
     refused("{ :put 1", "t.rsc:1: this { is never closed");
     refused("add a=1 \\\n", "ends with a backslash");
     refused("add a=1 \\\n  ", "ends with a backslash");
-    refused("a\n\xff", "t.rsc:2: this is not UTF-8");
+    refused("\xff\xfe/", "t.rsc:1: this is not UTF-8, but UTF-16");
 }
 
 static void test_nul_is_refused(void **state)
@@ -264,6 +265,26 @@ static void test_lines_and_bom(void **state)
 }
 
 /* ---- scripts of several sources ---- */
+
+/* The router gets the bytes of the source; what is shown is UTF-8. */
+static void test_other_encodings(void **state)
+{
+    struct rsc_script script = {0};
+    struct chr_error err;
+    const char *got = NULL;
+    char *masked;
+
+    (void)state;
+    becomes("# caf\xe9\n:put \"\xcf\xf0 \xc5\xbe\"", "# caf\xe9\n:put \"\xcf\xf0 \xc5\xbe\"");
+    becomes(":put \"\xc5{{ half }}\"", ":put \"\xc5\\BE\"");
+    refused("a=\xe9{{ n }}", "part of this word");
+    assert_done(expand("# \xe9\n:put \"\xc5{{ pw }}\xbe \xc5\xbe\"", &script, &got, &err), &err);
+    masked = rsc_script_mask(&script, &err);
+    assert_non_null(masked);
+    assert_string_equal(masked, "# from t.rsc\n/\n# ?\n:put \"?***? \xc5\xbe\"\n");
+    free(masked);
+    rsc_script_release(&script);
+}
 
 static void test_sections(void **state)
 {
@@ -434,6 +455,7 @@ int main(void)
         cmocka_unit_test(test_what_stays_open_is_refused),
         cmocka_unit_test(test_nul_is_refused),
         cmocka_unit_test(test_lines_and_bom),
+        cmocka_unit_test(test_other_encodings),
         cmocka_unit_test(test_sections),
         cmocka_unit_test(test_a_hidden_source_is_not_quoted),
         cmocka_unit_test(test_positions),
