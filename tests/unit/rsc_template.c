@@ -161,6 +161,40 @@ static void test_refused_where_a_string_is_code(void **state)
         ":foreach i in={1;2} do={ :execute \"{{ pw }}\" }",
         "/system script add source={ :execute \"{{ pw }}\" }",
         "/tool x \\\n on-event=\"{{ pw }}\"",
+        ":do \"{{ pw }}\"",
+        "do \"{{ pw }}\" on-error={}",
+        ":do (\"a\" . {{ pw }}) while=false",
+        ":onerror e in=\"{{ pw }}\" do={}",
+        ":onerror e in={ :put 1 } do=\"{{ pw }}\"",
+        ":onerror e \"{{ pw }}\"",
+        ":while ($a) do=\"{{ pw }}\"",
+        ":for i from=1 to=2 do=\"{{ pw }}\"",
+        ":foreach i in={1;2} do=\"{{ pw }}\"",
+        ":retry command=\"{{ pw }}\" delay=1 max=2",
+        ":retry \"{{ pw }}\"",
+        ":time \"{{ pw }}\"",
+        ":global f do=\"{{ pw }}\"",
+        /* Names over the ends of lines, with and without the blanks that follow. */
+        "/tool x on-ev\\\nent=\"{{ pw }}\"",
+        "/tool x on-ev\\\n    ent=\"{{ pw }}\"",
+        "/tool x o\\\n  n-ev\\\n  ent=\"{{ pw }}\"",
+        "/tool x on-event\\\n  =\"{{ pw }}\"",
+        "/tool x on-event=\\\n  \"{{ pw }}\"",
+        "/tool x a=b\\\n  on-event=\"{{ pw }}\"",
+        "/tool x a=b\\\n  on-event =\"{{ pw }}\"",
+        ":exec\\\nute \"{{ pw }}\"",
+        ":execute\\\n x {{ pw }}",
+        ":onerr\\\n  or e in=\"{{ pw }}\" do={}",
+        /* Names in quotes. */
+        "/tool x \"on-event\"=\"{{ pw }}\"",
+        "/tool x \"on-event\" =\"{{ pw }}\"",
+        "/tool x \"on\\2Devent\"=\"{{ pw }}\"",
+        "/tool x \"on-ev\\\n  ent\"=\"{{ pw }}\"",
+        "/tool x on-\"event\"=\"{{ pw }}\"",
+        "/tool x \"on-\"event=\"{{ pw }}\"",
+        "/tool x {{ empty }}on-event=\"{{ pw }}\"",
+        ":exe\"cute\" \"{{ pw }}\"",
+        "\"execute\" \"{{ pw }}\"",
     };
 
     (void)state;
@@ -187,6 +221,44 @@ static void test_data_beside_code(void **state)
             "add comment=\"7\" src-address=\"192.0.2.1\"");
     becomes(":put \"\\\"a\\\" {{ n }}\"", ":put \"\\\"a\\\" 7\"");
     becomes(":set execute \"{{ n }}\"", ":set execute \"7\"");
+    becomes(":do { :put 1 } while=($a={{ n }}) on-error={ :put {{ n }} }",
+            ":do { :put 1 } while=($a=\"7\") on-error={ :put \"7\" }");
+    becomes(":onerror e in={ :put {{ n }} } do={ :put \"{{ n }}\" }",
+            ":onerror e in={ :put \"7\" } do={ :put \"7\" }");
+    becomes(":foreach i in={{ n }},8 do={}", ":foreach i in=\"7,8\" do={}");
+    becomes(":retry command={ :put {{ n }} } delay={{ n }} max={{ n }}",
+            ":retry command={ :put \"7\" } delay=\"7\" max=\"7\"");
+    becomes(":return {{ n }}", ":return \"7\"");
+    becomes("add na\\\n  me=\"{{ n }}\" \\\n  \"comment\"={{ n }}",
+            "add na\\\n  me=\"7\" \\\n  \"comment\"=\"7\"");
+    becomes(":put \"do\\\n {{ n }} $[:len do] {{ n }}\"", ":put \"do\\\n 7 $[:len do] 7\"");
+    becomes(":put \"do $[:len \"do\"] {{ n }}\"", ":put \"do $[:len \"do\"] 7\"");
+}
+
+/* A value in code that goes on in the next line cannot get quotes around all of it. */
+static void test_values_over_lines(void **state)
+{
+    (void)state;
+    refused("password=abc\\\n    {{ pw }}", "part of this word");
+    refused("password=abc\\\n{{ pw }}", "part of this word");
+    refused("password=abc\\\n  \\\n  {{ pw }}", "part of this word");
+    refused("password=\"abc\"\\\n    {{ pw }}", "part of this word");
+    refused("password={{ n }}\\\n    abc", "part of this word");
+    refused("password={{ n }}\\\n    \"abc\"", "part of this word");
+    refused("password={{ n }}\\\n    {{ n }}", "part of this word");
+    refused("password={{ n }}\\\n    $a", "part of this word");
+    becomes("password=\\\n    {{ n }}", "password=\\\n    \"7\"");
+    becomes("password=\\\n    a{{ n }}", "password=\\\n    \"a7\"");
+    becomes("password=\"abc\\\n    {{ n }}\"", "password=\"abc\\\n    7\"");
+    becomes("a={{ n }} \\\n    b={{ n }}", "a=\"7\" \\\n    b=\"7\"");
+    becomes("a=abc \\\n    b={{ n }}", "a=abc \\\n    b=\"7\"");
+    becomes("a={{ n }}\\\n    ;b={{ n }}", "a=\"7\"\\\n    ;b=\"7\"");
+    becomes("a=({{ n }}\\\n  .{{ n }})", "a=(\"7\"\\\n  .\"7\")");
+    becomes("a=(\"x\"\\\n  .{{ n }})", "a=(\"x\"\\\n  .\"7\")");
+    /* With blanks behind the backslash, the statement may end there or not. */
+    refused("/tool x \\ \n execute \"{{ pw }}\"", "a backslash with blanks");
+    refused("/tool x a=\\ \n {{ pw }}", "a backslash with blanks");
+    becomes("/tool x \\ \n a=b\n/tool x a={{ n }}", "/tool x \\ \n a=b\n/tool x a=\"7\"");
 }
 
 static void test_broken_references(void **state)
@@ -450,6 +522,7 @@ int main(void)
         cmocka_unit_test(test_refused_where_a_string_cannot_be),
         cmocka_unit_test(test_refused_where_a_string_is_code),
         cmocka_unit_test(test_data_beside_code),
+        cmocka_unit_test(test_values_over_lines),
         cmocka_unit_test(test_broken_references),
         cmocka_unit_test(test_all_that_are_missing),
         cmocka_unit_test(test_what_stays_open_is_refused),
