@@ -1,6 +1,7 @@
 /* The first word of a statement. */
 #include "rsc/begins.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,7 +26,7 @@ static const char *shown(const struct rsc_script *script, size_t off, size_t len
         return strcpy(out, "this");
     if (len > SHOWN_MAX) {
         len = SHOWN_MAX;
-        while (len > 0 && (text[len] & 0xC0) == 0x80)
+        while (len > SHOWN_MAX - 3 && (text[len] & 0xC0) == 0x80)
             len--;
     }
     memcpy(out, text, len);
@@ -61,12 +62,12 @@ static int unknown_name(const struct beginning *beginning, char sign, size_t off
                   text);
 }
 
-/* "/ip/address", "/ ip address", "/:put". */
-static int check_slash(const struct beginning *beginning)
+/* "/ip/address", "/ ip address", "/:put"; SLASH is how far in the word it is. */
+static int check_slash(const struct beginning *beginning, size_t slash)
 {
     const struct rsc_word *word = &beginning->statement->words[0];
     const char *text = beginning->statement->text;
-    size_t off = word->off + 1;
+    size_t off = word->off + slash + 1;
     size_t end = word->off + word->len;
     size_t len;
 
@@ -90,12 +91,54 @@ static int check_colon(const struct beginning *beginning)
     const char *text = beginning->statement->text + word->off;
     size_t len = 0;
 
+    if (word->len > 1 && text[1] == '/')
+        return check_slash(beginning, 1);
     while (1 + len < word->len && strchr("/{[(\"$", text[1 + len]) == NULL)
         len++;
     /* ":{ ... }" is a block, ":" alone the top. */
     if (len == 0 || rsc_name_kind(text + 1, len) != RSC_NAME_UNKNOWN)
         return 0;
     return unknown_name(beginning, ':', word->off + 1, len);
+}
+
+/* Whether word I is NAME=VALUE, as properties are; "http://host/?a=b" is none. */
+static bool is_property(const struct rsc_statement *statement, size_t i)
+{
+    const struct rsc_word *word = &statement->words[i];
+
+    if (!word->has_key)
+        return false;
+    for (size_t k = 0; k < word->key_len; k++) {
+        char c = statement->text[word->off + k];
+
+        if (!isalnum((unsigned char)c) && strchr("-._", c) == NULL)
+            return false;
+    }
+    return true;
+}
+
+static bool word_is(const struct rsc_statement *statement, size_t i, const char *text)
+{
+    return i < statement->count && statement->words[i].len == strlen(text) &&
+           memcmp(statement->text + statement->words[i].off, text, strlen(text)) == 0;
+}
+
+/*
+ * Whether this is the language's set or find, whose colon may be left out: "set NAME
+ * VALUE", "find TEXT PART".  With properties, with "where" or alone, it is that of a menu.
+ */
+static bool is_of_language(const struct rsc_statement *statement)
+{
+    bool find = word_is(statement, 0, "find");
+
+    if (find && (statement->count < 3 || word_is(statement, 1, "where")))
+        return false;
+    if (find && !is_property(statement, 1) && !is_property(statement, 2))
+        return true;
+    for (size_t i = 1; i < statement->count; i++)
+        if (is_property(statement, i))
+            return false;
+    return true;
 }
 
 /* A plain word where no menu is chosen. */
@@ -111,8 +154,9 @@ static int check_word_at_root(const struct beginning *beginning)
     char name[SHOWN_MAX + 1];
     char message[CHR_FINDING_SIZE];
 
-    if (kind == RSC_NAME_COMMAND && len > 0 && strncmp(text, "set", len) != 0 &&
-        strncmp(text, "find", len) != 0)
+    if (kind == RSC_NAME_COMMAND &&
+        ((!word_is(beginning->statement, 0, "set") && !word_is(beginning->statement, 0, "find")) ||
+         is_of_language(beginning->statement)))
         return 0;
     (void)shown(beginning->script, word->off, len, name);
     if (kind == RSC_NAME_COMMAND) /* "set" in no menu: there is no /set either */
@@ -153,10 +197,13 @@ int rsc_check_beginning(const struct rsc_script *script, const struct rsc_statem
                         struct rsc_remarks *remarks, struct chr_error *err)
 {
     struct beginning beginning = {script, statement, remarks, err};
+    char first = statement->text[statement->words[0].off];
 
-    switch (statement->text[statement->words[0].off]) {
+    if (statement->unsure && first != '/' && first != ':')
+        return 0;
+    switch (first) {
     case '/':
-        return check_slash(&beginning);
+        return check_slash(&beginning, 0);
     case ':':
         return check_colon(&beginning);
     case '"':

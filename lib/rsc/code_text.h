@@ -15,17 +15,26 @@
 
 enum rsc_code_key { RSC_NO_KEY, RSC_DATA_KEY, RSC_CODE_KEY };
 
+/* The beginning of a word; LEN is RSC_KEY_MAX when it is as long, or longer. */
+struct rsc_code_word {
+    char text[RSC_KEY_MAX];
+    size_t len;
+};
+
 struct rsc_code_frame {
     char kind;             /* 0 for the script, else as in struct rsc_open */
     bool code;             /* all in it belongs to such a text */
     bool inner_string;     /* between \" and \" of a string */
     bool has_command;      /* the first word of the statement is over, */
-    bool runs_argument;    /* and is a command that runs its argument */
+    bool runs_argument;    /* and is a command that runs its argument, */
+    bool runs_in;          /* or what its in= holds */
     enum rsc_code_key key; /* behind KEY= */
     bool value;            /* the value of KEY has begun */
     bool blank;            /* a blank stands behind the word */
-    char word[RSC_KEY_MAX];
-    size_t word_len;       /* RSC_KEY_MAX: it is as long, or longer */
+    bool line_begins;      /* in a line that goes on with the one before: nothing but blanks yet */
+    bool split;            /* the word goes over the end of a line, */
+    struct rsc_code_word rest; /* and this is what is in the last one */
+    struct rsc_code_word word; /* of a string: all of it */
 };
 
 struct rsc_code_text {

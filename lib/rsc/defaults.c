@@ -44,12 +44,11 @@ static int put_line(struct secret *out, const char *command, const char *text,
 static int put_identity(struct secret *out, const char *identity, struct chr_error *err)
 {
     size_t len = strlen(identity);
-    const char *why;
 
     if (len == 0 || rsc_text_characters(identity, len) > IDENTITY_MAX)
         return err_set(err, CHR_E_USAGE, "--identity: a name has 1 to %d characters", IDENTITY_MAX);
-    if (rsc_text_unsound(identity, len, &why) != len)
-        return err_set(err, CHR_E_USAGE, "--identity: the name is %s", why);
+    if (rsc_text_not_utf8(identity, len) != len)
+        return err_set(err, CHR_E_USAGE, "--identity: the name is not UTF-8");
     for (size_t i = 0; i < len; i++)
         if ((unsigned char)identity[i] < 0x20 || identity[i] == 0x7F)
             return err_set(err, CHR_E_USAGE, "--identity: a control character is in the name");
@@ -219,11 +218,10 @@ static bool is_public_key(const char *line)
 static int put_key(struct secret *out, const char *file, char *line, struct chr_error *err)
 {
     size_t len = strlen(line);
-    const char *why;
 
     while (len > 0 && strchr(" \t\r", line[len - 1]) != NULL)
         line[--len] = '\0';
-    if (!is_public_key(line) || rsc_text_unsound(line, len, &why) != len) {
+    if (!is_public_key(line) || rsc_text_not_utf8(line, len) != len) {
         (void)err_set(err, CHR_E_REFUSED, "--ssh-key: %s does not hold a public key", file);
         return err_hint(err, strstr(line, "PRIVATE KEY") != NULL
                                  ? "that is a private key; the public one is in the file *.pub"

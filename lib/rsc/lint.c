@@ -16,6 +16,10 @@ struct lint {
     const struct rsc_script *script;
     const struct rsc_section *section;
     struct rsc_remarks remarks;
+    size_t foreign;       /* in the text: the next byte that is not UTF-8 */
+    size_t foreign_first; /* the first in a comment or a string, */
+    size_t foreign_count; /* of as many */
+    bool foreign_code;    /* one is in code, and that is said */
     struct rsc_lockout lockout;
 };
 
@@ -49,17 +53,12 @@ static bool is_last(const struct lint *lint, size_t off)
 
 static int lint_backslash(struct lint *lint, const struct rsc_unit *unit, struct chr_error *err)
 {
-    const char *text = lint->script->text.data;
-    size_t off = unit->off + 1;
-
-    while (off < lint->section->end && (text[off] == ' ' || text[off] == '\t'))
-        off++;
     if (is_last(lint, unit->off + unit->len))
         return rsc_remark(&lint->remarks, CHR_LINT_ERROR, "continuation-at-end", unit->off, err,
                           "this backslash continues the line, and nothing follows");
-    if (unit->kind == RSC_CONTINUATION)
+    if (unit->kind == RSC_CONTINUATION && unit->len == 2)
         return 0;
-    if (off < lint->section->end && text[off] == '\n')
+    if (unit->kind == RSC_CONTINUATION)
         return rsc_remark(&lint->remarks, CHR_LINT_WARNING, "stray-backslash", unit->off, err,
                           "blanks stand behind this backslash, so it may not continue the line");
     return rsc_remark(&lint->remarks, CHR_LINT_WARNING, "stray-backslash", unit->off, err,
@@ -93,6 +92,46 @@ static int lint_bare(struct lint *lint, const struct rsc_unit *unit, struct chr_
     return rsc_remark(&lint->remarks, CHR_LINT_ERROR, "bom-inside", unit->off, err,
                       "a byte order mark, which belongs at the start of a file: were files joined, "
                       "and the one before ends without a newline?");
+}
+
+/*
+ * Bytes of UNIT that are not UTF-8.  RouterOS has no encoding, so in comments and strings
+ * they are as good as any; in code they are no part of any name.
+ */
+static int lint_foreign(struct lint *lint, const struct rsc_unit *unit, struct chr_error *err)
+{
+    const char *text = lint->script->text.data;
+
+    while (lint->foreign < unit->off + unit->len) {
+        size_t off = lint->foreign;
+        size_t next = off + 1;
+
+        lint->foreign = next + rsc_text_not_utf8(text + next, lint->section->end - next);
+        if (unit->kind != RSC_BARE) {
+            if (lint->foreign_count++ == 0)
+                lint->foreign_first = off;
+            continue;
+        }
+        if (!lint->foreign_code &&
+            rsc_remark(&lint->remarks, CHR_LINT_ERROR, "not-utf-8", off, err,
+                       "this is not UTF-8, and neither in a comment nor in a string") < 0)
+            return -1;
+        lint->foreign_code = true;
+    }
+    return 0;
+}
+
+/* Those in comments and strings, once for all. */
+static int report_foreign(struct lint *lint, struct chr_error *err)
+{
+    if (lint->foreign_count == 0)
+        return 0;
+    if (lint->foreign_count == 1)
+        return rsc_remark(&lint->remarks, CHR_LINT_WARNING, "not-utf-8", lint->foreign_first, err,
+                          "this byte is not UTF-8; the router gets it as it is");
+    return rsc_remark(&lint->remarks, CHR_LINT_WARNING, "not-utf-8", lint->foreign_first, err,
+                      "this and %zu more bytes are not UTF-8; the router gets the bytes as they are",
+                      lint->foreign_count - 1);
 }
 
 /* OPEN is what was open before the unit, CLOSES whether it is closed by it. */
@@ -222,6 +261,10 @@ static int read_units(struct lint *lint, struct rsc_parser *parser, struct chr_e
     struct long_string string = {0};
     struct rsc_unit unit;
 
+    lint->foreign = scanner.off + rsc_text_not_utf8(text + scanner.off, scanner.len - scanner.off);
+    lint->foreign_count = 0;
+    lint->foreign_code = false;
+
     for (;;) {
         size_t depth = scanner.depth;
         struct rsc_open open = {0};
@@ -232,10 +275,11 @@ static int read_units(struct lint *lint, struct rsc_parser *parser, struct chr_e
             break;
         look_for_long_string(&string, &unit, text);
         if (lint_unit(lint, &unit, &open, scanner.depth < depth, err) < 0 ||
+            lint_foreign(lint, &unit, err) < 0 ||
             rsc_parser_take(parser, &unit, &scanner, err) < 0)
             return -1;
     }
-    if (rsc_parser_end(parser, err) < 0)
+    if (rsc_parser_end(parser, err) < 0 || report_foreign(lint, err) < 0)
         return -1;
     return lint_open(lint, &scanner, &string, err);
 }
@@ -247,7 +291,7 @@ static int lint_section(struct lint *lint, struct chr_error *err)
 
     if (lint_changes(lint, err) < 0)
         return -1;
-    if (lint->section->unsound) /* that is said, and more would be guesswork */
+    if (lint->section->unfit) /* that is said, and more would be guesswork */
         return 0;
     if (lint_carriage_return(lint, err) < 0)
         return -1;

@@ -69,5 +69,6 @@ char *rsc_script_mask(const struct rsc_script *script, struct chr_error *err)
             put_masked(&writer, script, section->begin, end, &next);
     }
     writer.text[writer.len] = '\0';
+    rsc_text_make_sound(writer.text, writer.len);
     return writer.text;
 }

@@ -3,6 +3,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "rsc/text.h"
 
 int rsc_remark(struct rsc_remarks *remarks, enum chr_lint_severity severity, const char *id,
                size_t off, struct chr_error *err, const char *format, ...)
@@ -19,6 +22,7 @@ int rsc_remark(struct rsc_remarks *remarks, enum chr_lint_severity severity, con
     va_start(args, format);
     (void)vsnprintf(remark->text, sizeof remark->text, format, args);
     va_end(args);
+    rsc_text_make_sound(remark->text, strlen(remark->text)); /* it may quote half a character */
     return 0;
 }
 

@@ -97,8 +97,12 @@ static void scan_close(struct rsc_scanner *scanner, char c, struct rsc_unit *uni
 
 static void scan_backslash(const struct rsc_scanner *scanner, struct rsc_unit *unit)
 {
-    if (peek(scanner, 1) == '\n')
-        set(unit, RSC_CONTINUATION, 2);
+    size_t ahead = 1;
+
+    while (peek(scanner, ahead) != '\0' && strchr(" \t\r", peek(scanner, ahead)) != NULL)
+        ahead++;
+    if (peek(scanner, ahead) == '\n')
+        set(unit, RSC_CONTINUATION, ahead + 1);
     else
         set(unit, RSC_STRAY_BACKSLASH, 1);
 }

@@ -4,7 +4,8 @@
  * Code and strings nest: "a $[:pick "b" 0 1] c" holds code, and that a string.
  * Line rules are those of the RouterOS manual, Scripting, section "Line structure":
  * a statement ends at ; or a newline, # begins a comment where a word could begin,
- * a backslash at the end of a line joins the next to it, but not in a comment.
+ * a backslash at the end of a line joins the next to it, but not in a comment; the
+ * blanks that the next begins with are passed over, as exports of RouterOS are wrapped so.
  */
 #ifndef CHRIMG_RSC_SCAN_H
 #define CHRIMG_RSC_SCAN_H
@@ -19,7 +20,8 @@ enum rsc_unit_kind {
     RSC_BARE,          /* one byte of a word */
     RSC_BLANK,         /* one blank or tab */
     RSC_SEPARATOR,     /* ; or newline */
-    RSC_CONTINUATION,  /* backslash and newline, in code or in a string */
+    RSC_CONTINUATION,  /* backslash and newline, in code or in a string; in code there may be
+                          blanks between, where RouterOS may not go on */
     RSC_COMMENT,       /* from # up to the newline */
     RSC_OPEN,          /* { [ (, and in a string $[ $( */
     RSC_CLOSE,         /* } ] ) that closes what is open */

@@ -49,14 +49,14 @@ static int append_heading(struct secret *out, const char *name, struct chr_error
     return secret_append_text(out, "\n/\n", err);
 }
 
-/* NUL and what is not UTF-8: an error, or a remark and a question mark instead. */
+/* NUL and UTF-16: an error, or a remark and question marks instead. */
 static int check_text(struct rsc_script *script, struct rsc_section *section, bool strict,
                       struct chr_error *err)
 {
     char *text = script->text.data + section->begin;
     size_t len = script->text.len - section->begin;
     const char *why;
-    size_t off = rsc_text_unsound(text, len, &why);
+    size_t off = rsc_text_unfit(text, len, &why);
 
     if (off == len)
         return 0;
@@ -66,9 +66,8 @@ static int check_text(struct rsc_script *script, struct rsc_section *section, bo
     if (rsc_remark(&script->remarks, CHR_LINT_ERROR, text[off] == '\0' ? "nul-byte" : "not-utf-8",
                    section->begin + off, err, "this is %s", why) < 0)
         return -1;
-    section->unsound = true;
-    for (; off < len; off += 1 + rsc_text_unsound(text + off + 1, len - off - 1, &why))
-        text[off] = '?';
+    section->unfit = true;
+    rsc_text_make_sound(text, len);
     return 0;
 }
 

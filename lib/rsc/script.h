@@ -24,7 +24,7 @@ enum rsc_source_flags {
 struct rsc_section {
     char *name;       /* of the source, for messages */
     bool hidden;
-    bool unsound;     /* it held a NUL or no UTF-8: question marks stand there, for lint */
+    bool unfit;       /* it held a NUL or is UTF-16: question marks stand there, for lint */
     size_t head;      /* where its comment begins */
     size_t begin;     /* where its own text begins, and */
     size_t end;       /* ends */
@@ -53,7 +53,7 @@ int rsc_read_source(const char *name, struct secret *out, unsigned *flags,
 
 /*
  * Append a source.  CR LF becomes LF, a BOM that begins a line is taken away (the section says so);
- * NUL and what is not UTF-8 is CHR_E_REFUSED.  References are replaced by what
+ * NUL and UTF-16 are CHR_E_REFUSED; other bytes stay as they are, UTF-8 or not.  References are replaced by what
  * RESOLVER knows.  Without one (NULL) placeholders stand for them, and what would be
  * an error is a remark: that is for lint.  A section begins
  * with a comment that names it and with "/", so that the menu of the source before

@@ -11,6 +11,7 @@ struct frame {
     char kind;       /* 0 for the script, else as in struct rsc_open */
     bool commands;   /* holds statements; else a string, an array or an expression */
     bool runs;
+    bool unsure;     /* whether these are commands, or an array, or in which menu: all in it, too */
     bool in_word;
     size_t first;    /* index of its first word */
     char menu[RSC_PATH_MAX]; /* the current one; of what holds no statements: for brackets in it */
@@ -30,67 +31,10 @@ struct rsc_parser {
     size_t end;   /* of the last unit */
 };
 
-/* ---- paths ---- */
-
-/* Where a path ends: what many menus know, and single commands that matter here. */
-static const char *const verbs[] = {
-    "add",      "check-for-updates", "clear",   "comment",  "disable", "downgrade",
-    "edit",     "enable",  "export", "find",    "flush",    "get",     "import",
-    "install",  "load",    "monitor", "move",   "print",    "reboot",  "release",
-    "remove",   "renew",   "reset",  "reset-configuration", "reset-counters", "run",
-    "save",     "send",    "set",    "shutdown", "unset",   "upgrade",
-};
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
 /* No menu is deeper. */
 #define PATH_WORDS_MAX 16
-
-static bool is_verb(const char *word, size_t len)
-{
-    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
-        if (verbs[i][0] == word[0] && (len >= 3 || strlen(verbs[i]) == len) && strncmp(verbs[i], word, len) == 0 &&
-            strlen(verbs[i]) >= len)
-            return true;
-    return false;
-}
-
-static void path_append(char *path, const char *word, size_t len)
-{
-    size_t used = strlen(path);
-
-    if (used + len + 2 > RSC_PATH_MAX)
-        return;
-    if (used > 0)
-        path[used++] = ' ';
-    memcpy(path + used, word, len);
-    path[used + len] = '\0';
-}
-
-static void path_up(char *path)
-{
-    char *blank = strrchr(path, ' ');
-
-    *(blank != NULL ? blank : path) = '\0';
-}
-
-/* Add the parts of "ip/address/add" to PATH; true when the last one is a verb. */
-static bool path_add_word(char *path, const char *word, size_t len)
-{
-    bool verb = false;
-
-    while (len > 0) {
-        const char *slash = memchr(word, '/', len);
-        size_t part = slash != NULL ? (size_t)(slash - word) : len;
-
-        if (part == 2 && memcmp(word, "..", 2) == 0)
-            path_up(path);
-        else if (part > 0)
-            path_append(path, word, part);
-        verb = part > 0 && path[0] != '\0' && is_verb(word, part);
-        len -= part + (slash != NULL);
-        word += part + (slash != NULL);
-    }
-    return verb;
-}
 
 /* Whether WORD at the top, where PATH is empty, is a command such as "/import". */
 static bool is_top_command(const char *path, const char *word, size_t len)
@@ -114,32 +58,17 @@ static size_t find_path(const struct rsc_parser *parser, const struct frame *fra
     memcpy(path, frame->menu, RSC_PATH_MAX);
     for (i = 0; i < count && i < PATH_WORDS_MAX && !*verb; i++) {
         const char *word = parser->text + words[i].off;
+        size_t colon = i == 0 && words[i].len > 1 && memcmp(word, ":/", 2) == 0;
 
+        word += colon; /* ":/ip address" is "/ip address" */
         if (words[i].has_key || !words[i].literal || word[0] == '"' || word[0] == ':')
             break;
         if (i == 0 && word[0] == '/')
             path[0] = '\0';
-        *verb = is_top_command(path, word, words[i].len) ||
-                path_add_word(path, word, words[i].len);
+        *verb = is_top_command(path, word, words[i].len - colon) ||
+                rsc_path_add(path, word, words[i].len - colon);
     }
     return i;
-}
-
-bool rsc_path_is(const char *path, const char *command)
-{
-    for (;;) {
-        size_t given = strcspn(path, " ");
-        size_t wanted = strcspn(command, " ");
-
-        if (given > wanted || strncmp(path, command, given) != 0 || (given < wanted && given < 3))
-            return false;
-        path += given;
-        command += wanted;
-        if (*path == '\0' || *command == '\0')
-            return *path == *command;
-        path++;
-        command++;
-    }
 }
 
 /* ---- statements ---- */
@@ -182,7 +111,8 @@ static struct rsc_selection selection_of(const struct rsc_parser *parser,
 /* Whether what the whole statement names may be a menu; an unknown one with a slash may be new. */
 static bool is_menu(const struct rsc_statement *statement)
 {
-    return !statement->at_root || statement->text[statement->words[0].off] == '/' ||
+    /* With a colon, it is ":/": no other begins a path. */
+    return !statement->at_root || strchr("/:", statement->text[statement->words[0].off]) != NULL ||
            rsc_name_kind(statement->path, strcspn(statement->path, " ")) == RSC_NAME_MENU;
 }
 
@@ -194,7 +124,7 @@ static int finish(struct rsc_parser *parser, struct chr_error *err)
     struct rsc_statement statement = {
         .text = parser->text, .count = count, .loop = frame->loop,
         .words = count > 0 ? parser->words + frame->first : NULL,
-        .at_root = frame->menu[0] == '\0', .runs = frame->runs};
+        .at_root = frame->menu[0] == '\0', .unsure = frame->unsure, .runs = frame->runs};
     bool verb;
     int result;
 
@@ -303,31 +233,96 @@ static struct rsc_loop loop_of(const struct rsc_parser *parser, const struct fra
     return loop;
 }
 
+/* Whether the brace that opens in WORD begins a block: "{", "/{", ":{" or "/ {". */
+static bool is_block(const struct rsc_parser *parser, const struct frame *outer,
+                     const struct rsc_word *word)
+{
+    const struct rsc_word *first = &parser->words[outer->first];
+    bool sign = first->len == 1 && strchr("/:", parser->text[first->off]) != NULL;
+
+    return word == first ? word->len == 0 || sign : word == first + 1 && word->len == 0 && sign;
+}
+
+static bool command_is_one_of(const struct rsc_parser *parser, const struct frame *frame,
+                              const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (command_is(parser, frame, names[i]))
+            return true;
+    return false;
+}
+
+/*
+ * Whether nobody but the router knows what the brace in WORD holds, where it is not known
+ * to be commands: what a function of one's own is given, a property that is new, or
+ * a brace where one of a command of the language is left out.
+ */
+static bool is_unsure(const struct rsc_parser *parser, const struct frame *outer,
+                      const struct rsc_word *word)
+{
+    static const char *const control[] = {"if", "for", "while", "retry", "parse"};
+    const struct rsc_word *before = word - 1;
+
+    if (word->has_key)
+        return !command_is(parser, outer, "foreach") || word->key_len != 2; /* in={1;2} */
+    return word->len > 0 || command_is_one_of(parser, outer, control, COUNT(control)) ||
+           (word > &parser->words[outer->first] && before->has_key &&
+            before->len == before->key_len + 1); /* "do= {" */
+}
+
+/* Whether the statement calls what a variable or an expression gives: "$f x={ ... }". */
+static bool is_own_call(const struct rsc_parser *parser, const struct frame *outer,
+                        const struct rsc_word *word)
+{
+    const struct rsc_word *first = &parser->words[outer->first];
+
+    return strchr("$[(", parser->text[first->off]) != NULL && (word != first || word->len > 0);
+}
+
+/* Whether the brace that opens in WORD, behind KEY=, holds commands that run with the statement. */
+static bool runs_now(const struct rsc_parser *parser, const struct frame *outer,
+                     const struct rsc_word *word)
+{
+    static const char *const now[] = {"do", "else", "on-error", "command"};
+
+    return key_is(parser, word, now, command_is(parser, outer, "foreach") ? 3 : COUNT(now)) ||
+           (command_is(parser, outer, "onerror") && span_is(parser->text, word->off, word->key_len, "in"));
+}
+
 /* Whether the brace that opens in WORD holds commands, and when they run. */
 static void classify_braces(const struct rsc_parser *parser, const struct frame *outer,
                             const struct rsc_word *word, struct frame *inner)
 {
-    static const char *const now[] = {"do", "else", "on-error", "in", "command"};
-    static const char *const later[] = {"source",    "on-event",    "script",       "on-up",
-                                        "on-down",   "up-script",   "down-script",  "on-login",
-                                        "on-logout", "lease-script", "action-script"};
-    bool loop = command_is(parser, outer, "foreach");
+    static const char *const later[] = {"source",    "on-event",     "script",        "on-up",
+                                        "on-down",   "up-script",    "down-script",   "on-login",
+                                        "on-logout", "lease-script", "action-script", "test-script"};
+    static const char *const blocks[] = {"do", "execute", "onerror", "time"};
 
-    if (!word->has_key) {
-        inner->commands = word == &parser->words[outer->first] || command_is(parser, outer, "do") ||
-                          command_is(parser, outer, "execute") ||
-                          command_is(parser, outer, "onerror");
-    } else if (key_is(parser, word, now, loop ? 3 : sizeof now / sizeof now[0])) {
+    if (is_block(parser, outer, word)) {
+        inner->commands = true;
+    } else if (!word->has_key) {
+        inner->commands = word->len == 0 && command_is_one_of(parser, outer, blocks, COUNT(blocks));
+    } else if (runs_now(parser, outer, word)) {
         inner->commands = true;
         inner->runs = outer->runs && !command_is(parser, outer, "global") &&
                       !command_is(parser, outer, "local");
-        if (loop)
+        if (command_is(parser, outer, "foreach"))
             inner->loop = loop_of(parser, outer);
-    } else if (key_is(parser, word, later, sizeof later / sizeof later[0])) {
+    } else if (key_is(parser, word, later, COUNT(later))) {
         inner->commands = true;
         inner->runs = false;
         inner->menu[0] = '\0';
     }
+    if (is_own_call(parser, outer, word) ||
+        (!inner->commands && is_unsure(parser, outer, word)))
+        inner->unsure = true;
+}
+
+/* Whether the parenthesis at TEXT is an expression that is kept for later: (>[...]), (>{...}). */
+static bool is_kept(const char *text)
+{
+    text += 1 + strspn(text + 1, " \t");
+    return *text == '>';
 }
 
 static int open_frame(struct rsc_parser *parser, char kind, size_t off, struct chr_error *err)
@@ -342,18 +337,21 @@ static int open_frame(struct rsc_parser *parser, char kind, size_t off, struct c
             return -1;
         word = current_word(parser);
     }
-    *inner = (struct frame){.kind = kind, .runs = outer->runs, .loop = outer->loop};
+    *inner = (struct frame){.kind = kind, .runs = outer->runs, .unsure = outer->unsure,
+                            .loop = outer->loop};
     memcpy(inner->menu, outer->menu, RSC_PATH_MAX);
     if (outer->commands) {
         (void)find_path(parser, outer, parser->count - outer->first, inner->menu, &verb);
         /* "/ip address set [find]": the bracket is in the menu, not in the command. */
         if (verb)
-            path_up(inner->menu);
+            rsc_path_up(inner->menu);
     }
     if (kind == '[') {
         inner->commands = true;
-    } else if (kind == '{' && word != NULL && (word->has_key || word->len == 0)) {
+    } else if (kind == '{' && word != NULL) {
         classify_braces(parser, outer, word, inner);
+    } else if (kind == '(' && is_kept(parser->text + off)) {
+        inner->unsure = true;
     }
     if (word != NULL && kind != '"')
         word->literal = false;

@@ -10,9 +10,9 @@
 #define CHRIMG_RSC_STATEMENT_H
 
 #include "base/error.h"
+#include "rsc/path.h"
 #include "rsc/scan.h"
 
-#define RSC_PATH_MAX 128
 #define RSC_WORDS_MAX 2048 /* of all statements that are open at one time; more are passed over */
 
 /* What [find ...] selects. */
@@ -59,6 +59,7 @@ struct rsc_statement {
     char path[RSC_PATH_MAX]; /* menu and command, separated by blanks: "ip address add" */
     struct rsc_loop loop;
     bool at_root;    /* no menu is chosen where it stands */
+    bool unsure;     /* it may be no statement at all, or stand in another menu when it runs */
     bool runs;       /* when the script does: not kept as a script or function for later */
 };
 
@@ -79,11 +80,5 @@ int rsc_parser_take(struct rsc_parser *parser, const struct rsc_unit *unit,
 
 /* The text is over. */
 int rsc_parser_end(struct rsc_parser *parser, struct chr_error *err);
-
-/*
- * Whether PATH names COMMAND ("ip service disable"), word by word; each may be cut short
- * to three letters or more, as RouterOS allows.
- */
-bool rsc_path_is(const char *path, const char *command);
 
 #endif

@@ -10,6 +10,8 @@
 #include "rsc/text.h"
 
 static const char bad_reference[] = "bad-reference";
+static const char no_part[] =
+    "a reference cannot be a part of this word; put the whole value in quotes";
 
 /* What stands right before the next unit of a string. */
 enum string_before { PLAIN_TEXT, DOLLAR, VARIABLE, BAD_ESCAPE };
@@ -28,6 +30,8 @@ struct expander {
     bool own_quote;        /* it was: a string of ours is open */
     enum string_before before;
     bool line_goes_on;     /* the last unit was a continuation */
+    bool own_quote_cut;    /* and the word before was a value in a quote of ours */
+    bool line_in_doubt;    /* a line before may have ended this statement, or not */
 };
 
 /* ---- errors ---- */
@@ -208,6 +212,9 @@ static int value_of(struct expander *expander, const struct reference *reference
 /* Why the reference cannot stand here, or NULL; *HINT is the way out, or "". */
 static const char *why_not_here(const struct expander *expander, const char **hint)
 {
+    *hint = "take the blanks away";
+    if (expander->line_in_doubt)
+        return "a reference cannot stand in a line that goes on behind a backslash with blanks";
     *hint = "in a block, as in on-event={ ... }, it is a value";
     if (rsc_code_text_here(&expander->code))
         return "a reference cannot stand in a text that is run as code, where its value could "
@@ -231,8 +238,8 @@ static const char *why_not_here(const struct expander *expander, const char **hi
     }
     if (rsc_scan_within_string(&expander->scanner))
         return "a reference cannot stand in an expression inside a string";
-    if (!expander->own_quote && !expander->value_plain)
-        return "a reference cannot be a part of this word; put the whole value in quotes";
+    if (expander->own_quote_cut || (!expander->own_quote && !expander->value_plain))
+        return no_part;
     return NULL;
 }
 
@@ -267,6 +274,7 @@ static int replace(struct expander *expander, const struct reference *reference)
         return -1;
     if (value_of(expander, reference, &value) < 0)
         return -1;
+    expander->own_quote_cut = false;
     rsc_code_text_take_value(&expander->code);
     if (!rsc_scan_in_string(&expander->scanner)) {
         expander->before = PLAIN_TEXT;
@@ -313,8 +321,16 @@ static void track_string(struct expander *expander, const struct rsc_unit *unit,
 /* After UNIT was appended: where a value begins, and whether it is plain so far. */
 static void track_value(struct expander *expander, const struct rsc_unit *unit, char c)
 {
+    bool goes_on = unit->kind == RSC_CONTINUATION ||
+                   (unit->kind == RSC_BLANK && expander->line_goes_on);
+
     if (unit->kind == RSC_BARE && !is_splitter(expander, c)) {
         expander->value_plain = expander->value_plain && is_plain(c);
+        return;
+    }
+    /* A word goes on in the next line, behind its blanks; no quote can be put around both. */
+    if (goes_on && (!expander->value_plain || expander->value_begin + unit->len < expander->out->len)) {
+        expander->value_plain = false;
         return;
     }
     expander->value_begin = expander->out->len;
@@ -332,10 +348,9 @@ static int go_on_in_own_quote(struct expander *expander, const struct rsc_unit *
 
     if (unit->kind == RSC_BARE && is_plain(c) && !is_splitter(expander, c))
         return 0;
-    if (!ends && fault(expander, unit->off,
-                       "a reference cannot be a part of this word; put the whole value in quotes",
-                       "") < 0)
+    if (!ends && fault(expander, unit->off, no_part, "") < 0)
         return -1;
+    expander->own_quote_cut = unit->kind == RSC_CONTINUATION;
     return end_own_quote(expander);
 }
 
@@ -347,12 +362,23 @@ static int copy_unit(struct expander *expander, const struct rsc_unit *unit)
         return fault(expander, unit->off, "braces and brackets are nested too deep", "");
     if (expander->own_quote && go_on_in_own_quote(expander, unit, bytes[0]) < 0)
         return -1;
+    if (expander->own_quote_cut && unit->kind != RSC_CONTINUATION && unit->kind != RSC_BLANK) {
+        expander->own_quote_cut = false;
+        if (((unit->kind == RSC_BARE && !is_splitter(expander, bytes[0])) ||
+             unit->kind == RSC_QUOTE || unit->kind == RSC_OPEN) &&
+            fault(expander, unit->off, no_part, "") < 0)
+            return -1;
+    }
     if (append(expander, bytes, unit->len) < 0)
         return -1;
     track_string(expander, unit, bytes[0]);
     track_value(expander, unit, bytes[0]);
     if (unit->kind != RSC_BLANK)
         expander->line_goes_on = unit->kind == RSC_CONTINUATION;
+    if (unit->kind == RSC_SEPARATOR)
+        expander->line_in_doubt = false;
+    else if (unit->kind == RSC_CONTINUATION && unit->len > 2)
+        expander->line_in_doubt = true;
     return 0;
 }
 

@@ -55,27 +55,41 @@ static size_t character_length(const char *p, size_t len)
     return utf8_to_utf16(character, units, 2) == (length == 4 ? 2 : 1) ? length : 0;
 }
 
-size_t rsc_text_unsound(const char *text, size_t len, const char **why)
+size_t rsc_text_unfit(const char *text, size_t len, const char **why)
 {
-    static const char nul[] = "a NUL byte";
-    static const char utf16[] = "not UTF-8, but UTF-16 as some editors of Windows write it";
-    static const char other[] = "not UTF-8";
+    const char *nul = len > 0 ? memchr(text, '\0', len) : NULL;
 
-    *why = NULL;
     if (len >= 2 && (memcmp(text, "\xFF\xFE", 2) == 0 || memcmp(text, "\xFE\xFF", 2) == 0)) {
-        *why = utf16;
+        *why = "not UTF-8, but UTF-16 as some editors of Windows write it";
         return 0;
     }
-    for (size_t off = 0; off < len;) {
+    *why = nul != NULL ? "a NUL byte" : NULL;
+    return nul != NULL ? (size_t)(nul - text) : len;
+}
+
+size_t rsc_text_not_utf8(const char *text, size_t len)
+{
+    size_t off = 0;
+
+    while (off < len) {
         size_t length = character_length(text + off, len - off);
 
-        if (text[off] == '\0' || length == 0) {
-            *why = length == 0 ? other : nul;
+        if (length == 0)
             return off;
-        }
         off += length;
     }
     return len;
+}
+
+void rsc_text_make_sound(char *text, size_t len)
+{
+    for (size_t off = 0; off < len;) {
+        size_t length = character_length(text + off, len - off);
+
+        if (length == 0 || text[off] == '\0')
+            text[off] = '?';
+        off += length > 0 ? length : 1;
+    }
 }
 
 size_t rsc_text_lines(const char *text, size_t len)
@@ -98,7 +112,10 @@ size_t rsc_text_characters(const char *text, size_t len)
 {
     size_t characters = 0;
 
-    for (size_t i = 0; i < len; i++)
-        characters += (text[i] & 0xC0) != 0x80;
+    for (size_t off = 0; off < len; characters++) {
+        size_t length = character_length(text + off, len - off);
+
+        off += length > 0 ? length : 1;
+    }
     return characters;
 }

@@ -23,12 +23,18 @@ int rsc_text_normalise(const char *text, size_t len, struct secret *out,
                        struct rsc_text_changes *changes, struct chr_error *err);
 
 /*
- * Where the first NUL, or the first byte that is not sound UTF-8, is; LEN when there
- * is none.  *WHY is what it is, for a message.
+ * Where the first byte is that makes TEXT no script at all: a NUL, or the mark of UTF-16;
+ * LEN when there is none.  *WHY is what it is, for a message.
  */
-size_t rsc_text_unsound(const char *text, size_t len, const char **why);
+size_t rsc_text_unfit(const char *text, size_t len, const char **why);
 
-/* How many newlines are in TEXT, and characters of UTF-8. */
+/* Where the first byte is that belongs to no character of sound UTF-8; LEN when there is none. */
+size_t rsc_text_not_utf8(const char *text, size_t len);
+
+/* A question mark for each byte that is not sound UTF-8, and for each NUL. */
+void rsc_text_make_sound(char *text, size_t len);
+
+/* How many newlines are in TEXT, and characters: of UTF-8, or a byte that is not. */
 size_t rsc_text_lines(const char *text, size_t len);
 size_t rsc_text_characters(const char *text, size_t len);
 

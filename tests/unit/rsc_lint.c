@@ -1,5 +1,6 @@
 /* Lint: a table of scripts, each with all that must be said about it, and nothing else. */
 #include "rsc/script.h"
+#include "rsc/text.h"
 
 #include "unit.h"
 
@@ -105,6 +106,10 @@ static void test_lines(void **state)
         {"/ip address print \\\n", "E1:19 continuation-at-end"},
         {"/ip address print \\\n \n", "E1:19 continuation-at-end"},
         {"/ip address print \\ \n:put 1", "W1:19 stray-backslash"},
+        {"/ip route\nadd dst-address=192.0.2.0/24 \\  \n    gateway=192.0.2.1", "W2:30 stray-backslash"},
+        {"/ip route\nadd dst-address=192.0.2.0/24 \\\t\n\ngateway=192.0.2.1",
+         "W2:30 stray-backslash, E4:1 not-a-command"},
+        {"/ip address print \\ \n \n", "E1:19 continuation-at-end"},
         {"/ip address print a\\b", "W1:20 stray-backslash"},
         {":put \"a\\\n  b\"", ""},
         {"/ip address\r\nprint\r\n", "N1:1 crlf"},
@@ -136,10 +141,61 @@ static void test_bytes(void **state)
     assert_string_equal(got, "E2:6 nul-byte");
     lint("/ip\n:put \xff\xfe", 11, false, got, sizeof got);
     assert_string_equal(got, "E2:6 not-utf-8");
+    lint("a\xe9\0", 3, false, got, sizeof got);
+    assert_string_equal(got, "E1:3 nul-byte");
     lint("\xff\xfe/\0i\0p\0", 8, false, got, sizeof got);
     assert_string_equal(got, "E1:1 not-utf-8");
     lint(":put \"ž\" \\x", 12, false, got, sizeof got);
     assert_string_equal(got, "W1:10 stray-backslash"); /* columns are characters */
+}
+
+/* Old scripts are in Latin-1 or cp1251: RouterOS takes bytes. */
+static void test_other_encodings(void **state)
+{
+    static const struct rule rules[] = {
+        {"# caf\xe9\n:put 1", "W1:6 not-utf-8"},
+        {":put \"caf\xe9\"", "W1:10 not-utf-8"},
+        {":put \"\xcf\xf0\xe8\xe2\xe5\xf2 \xb8\"; nonsense", "W1:7 not-utf-8, E1:18 not-a-command"},
+        {"# \xe9 \xc5\xbe\n:put \"\xe9\"", "W1:3 not-utf-8"},
+        {":put \xe9", "E1:6 not-utf-8"},
+        {":put \xe9 \xe9 \"\xe9\"", "E1:6 not-utf-8, W1:11 not-utf-8"},
+        {":put \"\xb8\xa8\xc5\xbe\" \\x", "W1:7 not-utf-8, W1:12 stray-backslash"},
+        {":put \"\xe9{{ x }}\xe9\" \\x", "W1:7 not-utf-8, W1:18 stray-backslash"},
+        {"ab\xe9 \xb8", "E1:1 not-a-command, E1:3 not-utf-8"},
+    };
+
+    (void)state;
+    CHECK(rules);
+}
+
+/* What is quoted of a script is whole characters. */
+static void test_messages_are_utf8(void **state)
+{
+    static const char *const scripts[] = {
+        "ab\xe9 x", "/ab\xe9 x", "/ip address add a=1\n\xcf\xf0=1",
+        "\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8"
+        "\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8\xb8",
+        ":put {{ a\xe9 }}",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof scripts / sizeof scripts[0]; i++) {
+        struct chr_lint_report *report = NULL;
+        struct rsc_script script = {0};
+        struct chr_error err;
+
+        assert_done(rsc_script_add(&script, "x", scripts[i], strlen(scripts[i]), 0, NULL, &err),
+                    &err);
+        assert_done(rsc_script_lint(&script, &report, &err), &err);
+        assert_true(report->finding_count > 0);
+        for (size_t k = 0; k < report->finding_count; k++) {
+            const char *text = report->findings[k].text;
+
+            assert_int_equal(rsc_text_not_utf8(text, strlen(text)), strlen(text));
+        }
+        chr_lint_free(report);
+        rsc_script_release(&script);
+    }
 }
 
 static void test_beginnings(void **state)
@@ -185,6 +241,98 @@ static void test_beginnings(void **state)
         {":if (true) do={\n /ip address\n add a=1\n}\nadd", "E5:1 not-a-command"},
         {":onerror e in={ nonsense } do={ :put $e }", "E1:17 not-a-command"},
         {"{ :put 1\n nonsense\n}", "E2:2 not-a-command"},
+    };
+
+    (void)state;
+    CHECK(rules);
+}
+
+/* Menus that are called like commands, in each way a path is written. */
+static void test_menus_like_commands(void **state)
+{
+    static const struct rule rules[] = {
+        {"/system upgrade mirror\nset enabled=yes", ""},
+        {"/system upgrade\nmirror\nset enabled=yes", ""},
+        {"/system/upgrade/mirror\nset enabled=yes", ""},
+        {"/system upgrade upgrade-package-source\nadd address=192.0.2.1", ""},
+        {"/sys upg upgrade-package-source\nadd address=192.0.2.1", ""},
+        {"/system\nupgrade\nupgrade-package-source add address=192.0.2.1", ""},
+        {"/system routerboard upgrade\nset enabled=yes", "E2:1 not-a-command"},
+        {"/ip add\nadd address=192.0.2.1/24", ""},
+        {"/ip add add address=192.0.2.1/24", ""},
+        {"/ip set\nset rp-filter=strict", ""},
+        {"/ip pool add\nadd name=x", "E2:1 not-a-command"},
+        {"/dis\nset 0 slot=x", ""},
+        {":/ip route set [find comment=\"x\"] gateway=192.0.2.1", ""},
+        {":/ip address\nadd address=192.0.2.1/24", ""},
+        {":/ip/address\nadd address=192.0.2.1/24", ""},
+        {":/ip address add address=192.0.2.1/24\nadd address=192.0.2.2/24", "E2:1 not-a-command"},
+        {":/ipp route print", "W1:1 unknown-menu"},
+        {"/log info started\nadd", "E2:1 not-a-command"},
+    };
+
+    (void)state;
+    CHECK(rules);
+}
+
+/* set and find are of the language, too, where the colon may be left out. */
+static void test_words_of_the_language(void **state)
+{
+    static const struct rule rules[] = {
+        {":do { set $m \"x\" } on-error={ set m \"y\" }", ""},
+        {"set m (1 + 2)", ""},
+        {"set url http://192.0.2.1/?a=b", ""},
+        {"set m", ""},
+        {":local p [:pick \"a;b\" 0 [find \"a;b\" \";\"]]", ""},
+        {":local p [pick $a 0 [find $a $b 1]]", ""},
+        {"set [find] disabled=yes", "E1:1 not-a-command, E1:6 not-a-command"},
+        {"set 0 name=x", "E1:1 not-a-command"},
+        {"set x y name=z", "E1:1 not-a-command"},
+        {":put [find name=x]", "E1:7 not-a-command"},
+        {":put [find name~\"x\"]", "E1:7 not-a-command"},
+        {":put [find where comment~\"x\"]", "E1:7 not-a-command"},
+        {":put [find where comment ~ \"x\"]", "E1:7 not-a-command"},
+        {":put [find disabled=no name=x]", "E1:7 not-a-command"},
+    };
+
+    (void)state;
+    CHECK(rules);
+}
+
+/* Braces: blocks of commands, and what is given to functions, of which nobody can know. */
+static void test_blocks(void **state)
+{
+    static const struct rule rules[] = {
+        {"/{\n:local a [/ip address find]\n/ip address\nset [find interface=x] disabled=yes\n}", ""},
+        {":{\n/ip address\nset [find interface=x] disabled=yes\n}", ""},
+        {"/ {\n/ip address\nset [find interface=x] disabled=yes\n}", ""},
+        {"/{\nnonsense\n}", "E2:1 not-a-command"},
+        {":{ nonsense }", "E1:4 not-a-command"},
+        {"/ {\n:put [find]\n}", "E2:7 not-a-command"},
+        {"/ip address\n/{\nadd a=1\n}", "E3:1 not-a-command"},
+        {"$run cb={ /ip address set [find interface=ether1] disabled=yes }", ""},
+        {"$run { /ip address set [find interface=ether1] disabled=yes }", ""},
+        {"$run {\n{ /ip address set [find interface=[find x=y]] disabled=yes }\n}", ""},
+        {":local r [$run do={ :if (true) do={ set [find name=x] a=b } }]", ""},
+        {"($o->\"run\") cb={ /ip address set [find interface=ether1] a=b }", ""},
+        {"[:parse $t] in={\"a\";\"b\"}", ""},
+        {"$f in={\"a\";\"b\"}", ""},
+        {"$f command={\"a\";\"b\"} do={\"c\"}", ""},
+        {"$f do={ /ipp address print }", "W1:9 unknown-menu"},
+        {"$f x=[find name=y]", "E1:7 not-a-command"},
+        {"[find name=y]", "E1:2 not-a-command"},
+        {":local p [:find in={\"a\";\"b\"} key=\"a\"]", ""},
+        {":local f (>{ /ip address set [find name=x] })", ""},
+        {":local a ({[find name=x]})", "E1:13 not-a-command"},
+        {":local a {[find name=x]}", "E1:12 not-a-command"},
+        {":foreach i in={[find name=x]} do={}", "E1:17 not-a-command"},
+        {":foreach i in={\"a\";\"b\"} do={ :put $i }", ""},
+        {":do{ /ip address set [find name=x] disabled=no }", ""},
+        {":if (true) do= { /ip address set [find name=x] disabled=no }", ""},
+        {":retry command={ nonsense } delay=1 max=2 on-error={ nonsense }",
+         "E1:18 not-a-command, E1:54 not-a-command"},
+        {"/tool netwatch add test-script={ nonsense }", "E1:34 not-a-command"},
+        {":new-one z={ [find name=x] }", "W1:1 unknown-command"},
     };
 
     (void)state;
@@ -450,7 +598,12 @@ int main(void)
         cmocka_unit_test(test_depth),
         cmocka_unit_test(test_lines),
         cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_other_encodings),
+        cmocka_unit_test(test_messages_are_utf8),
         cmocka_unit_test(test_beginnings),
+        cmocka_unit_test(test_menus_like_commands),
+        cmocka_unit_test(test_words_of_the_language),
+        cmocka_unit_test(test_blocks),
         cmocka_unit_test(test_references),
         cmocka_unit_test(test_services),
         cmocka_unit_test(test_users),

@@ -11,6 +11,7 @@
 static const struct chr_pair sets[] = {
     {"ip", "192.0.2.1"}, {"n", "7"},         {"pw", NASTY},  {"empty", ""},
     {"call", "(1+1)"},   {"name.with-all_1", "v"}, {"twice", "old"}, {"twice", "new"},
+    {"half", "\xbe"},
 };
 static const struct chr_template_options options = {
     .sets = sets, .set_count = sizeof sets / sizeof sets[0]};
@@ -160,6 +161,40 @@ static void test_refused_where_a_string_is_code(void **state)
         ":foreach i in={1;2} do={ :execute \"{{ pw }}\" }",
         "/system script add source={ :execute \"{{ pw }}\" }",
         "/tool x \\\n on-event=\"{{ pw }}\"",
+        ":do \"{{ pw }}\"",
+        "do \"{{ pw }}\" on-error={}",
+        ":do (\"a\" . {{ pw }}) while=false",
+        ":onerror e in=\"{{ pw }}\" do={}",
+        ":onerror e in={ :put 1 } do=\"{{ pw }}\"",
+        ":onerror e \"{{ pw }}\"",
+        ":while ($a) do=\"{{ pw }}\"",
+        ":for i from=1 to=2 do=\"{{ pw }}\"",
+        ":foreach i in={1;2} do=\"{{ pw }}\"",
+        ":retry command=\"{{ pw }}\" delay=1 max=2",
+        ":retry \"{{ pw }}\"",
+        ":time \"{{ pw }}\"",
+        ":global f do=\"{{ pw }}\"",
+        /* Names over the ends of lines, with and without the blanks that follow. */
+        "/tool x on-ev\\\nent=\"{{ pw }}\"",
+        "/tool x on-ev\\\n    ent=\"{{ pw }}\"",
+        "/tool x o\\\n  n-ev\\\n  ent=\"{{ pw }}\"",
+        "/tool x on-event\\\n  =\"{{ pw }}\"",
+        "/tool x on-event=\\\n  \"{{ pw }}\"",
+        "/tool x a=b\\\n  on-event=\"{{ pw }}\"",
+        "/tool x a=b\\\n  on-event =\"{{ pw }}\"",
+        ":exec\\\nute \"{{ pw }}\"",
+        ":execute\\\n x {{ pw }}",
+        ":onerr\\\n  or e in=\"{{ pw }}\" do={}",
+        /* Names in quotes. */
+        "/tool x \"on-event\"=\"{{ pw }}\"",
+        "/tool x \"on-event\" =\"{{ pw }}\"",
+        "/tool x \"on\\2Devent\"=\"{{ pw }}\"",
+        "/tool x \"on-ev\\\n  ent\"=\"{{ pw }}\"",
+        "/tool x on-\"event\"=\"{{ pw }}\"",
+        "/tool x \"on-\"event=\"{{ pw }}\"",
+        "/tool x {{ empty }}on-event=\"{{ pw }}\"",
+        ":exe\"cute\" \"{{ pw }}\"",
+        "\"execute\" \"{{ pw }}\"",
     };
 
     (void)state;
@@ -186,6 +221,44 @@ static void test_data_beside_code(void **state)
             "add comment=\"7\" src-address=\"192.0.2.1\"");
     becomes(":put \"\\\"a\\\" {{ n }}\"", ":put \"\\\"a\\\" 7\"");
     becomes(":set execute \"{{ n }}\"", ":set execute \"7\"");
+    becomes(":do { :put 1 } while=($a={{ n }}) on-error={ :put {{ n }} }",
+            ":do { :put 1 } while=($a=\"7\") on-error={ :put \"7\" }");
+    becomes(":onerror e in={ :put {{ n }} } do={ :put \"{{ n }}\" }",
+            ":onerror e in={ :put \"7\" } do={ :put \"7\" }");
+    becomes(":foreach i in={{ n }},8 do={}", ":foreach i in=\"7,8\" do={}");
+    becomes(":retry command={ :put {{ n }} } delay={{ n }} max={{ n }}",
+            ":retry command={ :put \"7\" } delay=\"7\" max=\"7\"");
+    becomes(":return {{ n }}", ":return \"7\"");
+    becomes("add na\\\n  me=\"{{ n }}\" \\\n  \"comment\"={{ n }}",
+            "add na\\\n  me=\"7\" \\\n  \"comment\"=\"7\"");
+    becomes(":put \"do\\\n {{ n }} $[:len do] {{ n }}\"", ":put \"do\\\n 7 $[:len do] 7\"");
+    becomes(":put \"do $[:len \"do\"] {{ n }}\"", ":put \"do $[:len \"do\"] 7\"");
+}
+
+/* A value in code that goes on in the next line cannot get quotes around all of it. */
+static void test_values_over_lines(void **state)
+{
+    (void)state;
+    refused("password=abc\\\n    {{ pw }}", "part of this word");
+    refused("password=abc\\\n{{ pw }}", "part of this word");
+    refused("password=abc\\\n  \\\n  {{ pw }}", "part of this word");
+    refused("password=\"abc\"\\\n    {{ pw }}", "part of this word");
+    refused("password={{ n }}\\\n    abc", "part of this word");
+    refused("password={{ n }}\\\n    \"abc\"", "part of this word");
+    refused("password={{ n }}\\\n    {{ n }}", "part of this word");
+    refused("password={{ n }}\\\n    $a", "part of this word");
+    becomes("password=\\\n    {{ n }}", "password=\\\n    \"7\"");
+    becomes("password=\\\n    a{{ n }}", "password=\\\n    \"a7\"");
+    becomes("password=\"abc\\\n    {{ n }}\"", "password=\"abc\\\n    7\"");
+    becomes("a={{ n }} \\\n    b={{ n }}", "a=\"7\" \\\n    b=\"7\"");
+    becomes("a=abc \\\n    b={{ n }}", "a=abc \\\n    b=\"7\"");
+    becomes("a={{ n }}\\\n    ;b={{ n }}", "a=\"7\"\\\n    ;b=\"7\"");
+    becomes("a=({{ n }}\\\n  .{{ n }})", "a=(\"7\"\\\n  .\"7\")");
+    becomes("a=(\"x\"\\\n  .{{ n }})", "a=(\"x\"\\\n  .\"7\")");
+    /* With blanks behind the backslash, the statement may end there or not. */
+    refused("/tool x \\ \n execute \"{{ pw }}\"", "a backslash with blanks");
+    refused("/tool x a=\\ \n {{ pw }}", "a backslash with blanks");
+    becomes("/tool x \\ \n a=b\n/tool x a={{ n }}", "/tool x \\ \n a=b\n/tool x a=\"7\"");
 }
 
 static void test_broken_references(void **state)
@@ -233,7 +306,7 @@ static void test_what_stays_open_is_refused(void **state)
     refused("{ :put 1", "t.rsc:1: this { is never closed");
     refused("add a=1 \\\n", "ends with a backslash");
     refused("add a=1 \\\n  ", "ends with a backslash");
-    refused("a\n\xff", "t.rsc:2: this is not UTF-8");
+    refused("\xff\xfe/", "t.rsc:1: this is not UTF-8, but UTF-16");
 }
 
 static void test_nul_is_refused(void **state)
@@ -264,6 +337,26 @@ static void test_lines_and_bom(void **state)
 }
 
 /* ---- scripts of several sources ---- */
+
+/* The router gets the bytes of the source; what is shown is UTF-8. */
+static void test_other_encodings(void **state)
+{
+    struct rsc_script script = {0};
+    struct chr_error err;
+    const char *got = NULL;
+    char *masked;
+
+    (void)state;
+    becomes("# caf\xe9\n:put \"\xcf\xf0 \xc5\xbe\"", "# caf\xe9\n:put \"\xcf\xf0 \xc5\xbe\"");
+    becomes(":put \"\xc5{{ half }}\"", ":put \"\xc5\\BE\"");
+    refused("a=\xe9{{ n }}", "part of this word");
+    assert_done(expand("# \xe9\n:put \"\xc5{{ pw }}\xbe \xc5\xbe\"", &script, &got, &err), &err);
+    masked = rsc_script_mask(&script, &err);
+    assert_non_null(masked);
+    assert_string_equal(masked, "# from t.rsc\n/\n# ?\n:put \"?***? \xc5\xbe\"\n");
+    free(masked);
+    rsc_script_release(&script);
+}
 
 static void test_sections(void **state)
 {
@@ -429,11 +522,13 @@ int main(void)
         cmocka_unit_test(test_refused_where_a_string_cannot_be),
         cmocka_unit_test(test_refused_where_a_string_is_code),
         cmocka_unit_test(test_data_beside_code),
+        cmocka_unit_test(test_values_over_lines),
         cmocka_unit_test(test_broken_references),
         cmocka_unit_test(test_all_that_are_missing),
         cmocka_unit_test(test_what_stays_open_is_refused),
         cmocka_unit_test(test_nul_is_refused),
         cmocka_unit_test(test_lines_and_bom),
+        cmocka_unit_test(test_other_encodings),
         cmocka_unit_test(test_sections),
         cmocka_unit_test(test_a_hidden_source_is_not_quoted),
         cmocka_unit_test(test_positions),
