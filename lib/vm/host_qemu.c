@@ -68,6 +68,7 @@ static int await_end(pid_t pid, int64_t deadline)
     return status;
 }
 
+/* 0 when ARGV has said something and ended well; else -1, or the error of starting it. */
 static int ask(char *const *argv, char *answer, size_t size)
 {
     int64_t deadline = clock_ms() + ANSWER_SECONDS * 1000;
@@ -80,9 +81,9 @@ static int ask(char *const *argv, char *answer, size_t size)
         return -1;
     result = spawn_program(argv, ends[1], -1, &pid);
     (void)close(ends[1]);
-    if (result < 0) {
+    if (result != 0) {
         (void)close(ends[0]);
-        return -1;
+        return result;
     }
     result = read_answer(ends[0], deadline, answer, size);
     (void)close(ends[0]);
@@ -106,9 +107,13 @@ static void ask_version(struct vm_binary *binary)
     char *with[] = {binary->path, sandbox, on, version, NULL};
     char *without[] = {binary->path, version, NULL};
     char answer[512];
+    int result = ask(with, answer, sizeof answer);
 
-    binary->seccomp = ask(with, answer, sizeof answer) == 0;
-    if (!binary->seccomp && ask(without, answer, sizeof answer) < 0)
+    binary->seccomp = result == 0;
+    if (result < 0)
+        result = ask(without, answer, sizeof answer);
+    binary->start_error = result > 0 ? result : 0;
+    if (result != 0)
         return;
     if (!host_parse_version(answer, &binary->major, &binary->minor))
         binary->major = binary->minor = 0;
