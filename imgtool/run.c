@@ -74,7 +74,11 @@ static int look_at_program(const char *path)
     return S_ISREG(info.st_mode) && access(path, X_OK) == 0 ? 0 : EACCES;
 }
 
-/* As execvp() will look for it, before a machine is started for nothing: 0, or an error. */
+/*
+ * As execvp() will look for it, before a machine is started for nothing: 0, or an error.  So
+ * empty and relative entries of PATH count here, which they do not for programs of chrimg's
+ * own choice.
+ */
 static int look_for_program(const char *name)
 {
     const char *folders = getenv("PATH");

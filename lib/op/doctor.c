@@ -84,6 +84,11 @@ static void look_at_qemu(struct doctor *doctor, const struct vm_host *host, cons
                host->os == VM_MACOS ? "brew install qemu"
                : arm                ? "apt install qemu-system-arm"
                                     : "apt install qemu-system-x86");
+    else if (binary->start_error != 0)
+        remedy(add(doctor, false, what, "%.150s cannot be started: %s", binary->path,
+                   strerror(binary->start_error)),
+               "install QEMU for this host, or take that program out of PATH; --qemu names one of "
+               "your own");
     else if (!is_recent(binary))
         remedy(add(doctor, false, what, "%.150s is version %u.%u; %d.%d or newer is needed",
                    binary->path, binary->major, binary->minor, VM_QEMU_MAJOR, VM_QEMU_MINOR),

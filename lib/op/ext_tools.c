@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/environment.h"
 #include "block/raw.h"
 #include "op/child.h"
 #include "op/copy.h"
@@ -16,17 +17,16 @@
 
 int ext_tools_copy(struct blk *window, struct blk **out, struct chr_error *err)
 {
-    const char *folder = getenv("TMPDIR");
+    const char *folder = temporary_folder();
     const struct progress no_progress = {0};
     AUTO_BLK struct blk *copy = NULL;
     char name[4096];
     int fd;
 
-    (void)snprintf(name, sizeof name, "%s/chrimg-XXXXXX", folder != NULL ? folder : "/tmp");
+    (void)snprintf(name, sizeof name, "%s/chrimg-XXXXXX", folder);
     fd = mkostemp(name, 0); /* inherited by the programs on purpose */
     if (fd < 0)
-        return err_errno(err, errno, "cannot create a temporary file in %s",
-                         folder != NULL ? folder : "/tmp");
+        return err_errno(err, errno, "cannot create a temporary file in %s", folder);
     (void)unlink(name);
     if (raw_from_fd(fd, "temporary file", 0, true, &copy, err) < 0 ||
         raw_resize(copy, window->size, err) < 0 || copy_disk(window, copy, &no_progress, err) < 0)

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/environment.h"
 #include "base/shell.h"
 #include "block/lock.h"
 #include "block/raw.h"
@@ -88,7 +89,6 @@ int rename_to_free_name(int from_folder, const char *from, int to_folder, const 
 
 char *private_folder_new(const char *beside, struct chr_error *err)
 {
-    const char *tmpdir = getenv("TMPDIR");
     AUTO_FREE char *folder = NULL;
     AUTO_FREE char *path = NULL;
     size_t size;
@@ -96,7 +96,7 @@ char *private_folder_new(const char *beside, struct chr_error *err)
     if (beside != NULL)
         folder = folder_of(beside, err);
     else
-        folder = mem_strdup(tmpdir != NULL && tmpdir[0] != '\0' ? tmpdir : "/tmp", err);
+        folder = mem_strdup(temporary_folder(), err);
     if (folder == NULL)
         return NULL;
     size = strlen(folder) + sizeof "./" "/" PRIVATE_NAME;

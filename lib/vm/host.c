@@ -17,6 +17,7 @@
 #include <sys/sysctl.h>
 #endif
 
+#include "base/environment.h"
 #include "vm/firmware.h"
 #include "vm/host_parts.h"
 
@@ -226,7 +227,7 @@ static int probe(struct vm_host *host, const struct chr_boot_options *options, c
     probe_accelerators(host);
     host_probe_interfaces(host, options);
     host_probe_iommu("", host);
-    host_find_program("qemu-img", host->qemu_img, sizeof host->qemu_img);
+    (void)find_program("qemu-img", host->qemu_img, sizeof host->qemu_img);
     if (host_find_qemu(host, options, arch, err) < 0 ||
         probe_firmware(host, options, arch, err) < 0 || host_probe_ports(host, options, err) < 0)
         return -1;

@@ -13,8 +13,6 @@ void host_probe_kvm(struct vm_host *host);
 /* host_qemu.c: the programs; their versions are remembered in the cache folder. */
 int host_find_qemu(struct vm_host *host, const struct chr_boot_options *options, const char *arch,
                    struct chr_error *err);
-/* An executable file NAME in PATH or, after it, in folders where systems keep it; "" in OUT for none. */
-void host_find_program(const char *name, char *out, size_t size);
 
 /* Make the folder and those above it, for us alone. */
 int host_make_folder(const char *path, struct chr_error *err);

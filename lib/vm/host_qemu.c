@@ -19,6 +19,7 @@
 
 #include "base/cleanup.h"
 #include "base/compat.h"
+#include "base/environment.h"
 #include "base/spawn.h"
 #include "vm/clock.h"
 #include "vm/host_parts.h"
@@ -26,39 +27,6 @@
 
 #define ANSWER_SECONDS 10 /* for QEMU to say its version, on a busy host */
 #define CACHE_LINES_MAX 64
-
-/* ---- finding ---- */
-
-static bool is_program(const char *path)
-{
-    struct stat stat_;
-
-    return stat(path, &stat_) == 0 && S_ISREG(stat_.st_mode) && access(path, X_OK) == 0;
-}
-
-static bool find_in(const char *folders, const char *name, char *out, size_t size)
-{
-    while (*folders != '\0') {
-        size_t length = strcspn(folders, ":");
-
-        if (length > 0 && folders[0] == '/' &&
-            snprintf(out, size, "%.*s/%s", (int)length, folders, name) < (int)size &&
-            is_program(out))
-            return true;
-        folders += length + (folders[length] == ':');
-    }
-    return false;
-}
-
-void host_find_program(const char *name, char *out, size_t size)
-{
-    const char *path = getenv("PATH");
-
-    if (path != NULL && find_in(path, name, out, size))
-        return;
-    if (!find_in("/usr/bin:/usr/local/bin:/opt/homebrew/bin:/opt/local/bin", name, out, size))
-        out[0] = '\0';
-}
 
 /* ---- asking ---- */
 
@@ -100,6 +68,7 @@ static int await_end(pid_t pid, int64_t deadline)
     return status;
 }
 
+/* 0 when ARGV has said something and ended well; else -1, or the error of starting it. */
 static int ask(char *const *argv, char *answer, size_t size)
 {
     int64_t deadline = clock_ms() + ANSWER_SECONDS * 1000;
@@ -112,9 +81,9 @@ static int ask(char *const *argv, char *answer, size_t size)
         return -1;
     result = spawn_program(argv, ends[1], -1, &pid);
     (void)close(ends[1]);
-    if (result < 0) {
+    if (result != 0) {
         (void)close(ends[0]);
-        return -1;
+        return result;
     }
     result = read_answer(ends[0], deadline, answer, size);
     (void)close(ends[0]);
@@ -138,9 +107,13 @@ static void ask_version(struct vm_binary *binary)
     char *with[] = {binary->path, sandbox, on, version, NULL};
     char *without[] = {binary->path, version, NULL};
     char answer[512];
+    int result = ask(with, answer, sizeof answer);
 
-    binary->seccomp = ask(with, answer, sizeof answer) == 0;
-    if (!binary->seccomp && ask(without, answer, sizeof answer) < 0)
+    binary->seccomp = result == 0;
+    if (result < 0)
+        result = ask(without, answer, sizeof answer);
+    binary->start_error = result > 0 ? result : 0;
+    if (result != 0)
         return;
     if (!host_parse_version(answer, &binary->major, &binary->minor))
         binary->major = binary->minor = 0;
@@ -308,7 +281,7 @@ static int add_named(struct vm_host *host, const char *name, const char *arch,
     AUTO_FREE char *absolute = NULL;
 
     if (strchr(name, '/') == NULL)
-        host_find_program(name, path, sizeof path);
+        (void)find_program(name, path, sizeof path);
     else if ((absolute = realpath(name, NULL)) == NULL ||
              snprintf(path, sizeof path, "%s", absolute) >= (int)sizeof path || !is_program(path))
         path[0] = '\0';
@@ -326,8 +299,7 @@ static int add_found(struct vm_host *host, const char *arch, struct chr_error *e
     char path[VM_PATH_SIZE];
 
     (void)snprintf(name, sizeof name, "qemu-system-%.20s", arch);
-    host_find_program(name, path, sizeof path);
-    if (path[0] != '\0')
+    if (find_program(name, path, sizeof path))
         return add_binary(host, arch, path, err);
     return strcmp(arch, host->arch) == 0 && is_program(red_hat)
                ? add_binary(host, arch, red_hat, err)

@@ -159,6 +159,10 @@ static int choose_binary(struct vm_case *vm, struct vm_plan *plan, struct chr_er
             vm->binary = &vm->host->binaries[i];
     if (vm->binary == NULL)
         return refuse_without_qemu(vm->host, plan->arch, err);
+    if (vm->binary->start_error != 0) {
+        (void)err_errno(err, vm->binary->start_error, "cannot start %s", vm->binary->path);
+        return err_hint(err, "it is no QEMU for this host; install one, or name it: --qemu PROGRAM");
+    }
     if (vm->binary->major == 0)
         return err_set(err, CHR_E_REFUSED, "%s does not say which version of QEMU it is",
                        vm->binary->path);

@@ -35,6 +35,7 @@ struct vm_binary {
     unsigned major; /* 0 when the version cannot be told */
     unsigned minor;
     bool seccomp; /* built with -sandbox */
+    int start_error; /* errno of its start, when it could not even be asked; else 0 */
 };
 
 /* Firmware that could be used, as a descriptor or a known path has it; vm/firmware.h. */

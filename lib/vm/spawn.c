@@ -15,9 +15,9 @@
 #include <sys/wait.h>
 
 #include "base/compat.h"
+#include "base/environment.h"
 
 #define PATH_LIMIT 4096
-#define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
 
 /* What the new process says: first its number, then, if exec() fails, why. */
 struct word {
@@ -36,25 +36,15 @@ struct launch {
     int we_hold; /* ours, which it must not keep open */
 };
 
-static int find_program(const char *name, char path[PATH_LIMIT], struct chr_error *err)
+static int look_for_program(const char *name, char path[PATH_LIMIT], struct chr_error *err)
 {
-    const char *list = getenv("PATH");
-
     if (strchr(name, '/') != NULL) {
         (void)snprintf(path, PATH_LIMIT, "%s", name);
         return 0;
     }
-    for (const char *p = list != NULL ? list : DEFAULT_PATH; *p != '\0';) {
-        size_t length = strcspn(p, ":");
-        struct stat info;
-
-        (void)snprintf(path, PATH_LIMIT, "%.*s/%s", (int)length, p, name);
-        if (length > 0 && stat(path, &info) == 0 && S_ISREG(info.st_mode) &&
-            access(path, X_OK) == 0)
-            return 0;
-        p += length + (p[length] == ':');
-    }
-    return err_set(err, CHR_E_MISSING, "there is no program %s in PATH", name);
+    return find_program(name, path, PATH_LIMIT)
+               ? 0
+               : err_set(err, CHR_E_MISSING, "there is no program %s in PATH", name);
 }
 
 /* ---- between fork() and exec() ---- */
@@ -231,7 +221,7 @@ int vm_process_start(const struct vm_start *start, struct vm_process *process,
         return err_errno(err, errno, "cannot write %s", start->log);
     if (input < 0)
         return err_errno(err, errno, "cannot open /dev/null");
-    if (find_program(start->argv[0], launch.program, err) < 0)
+    if (look_for_program(start->argv[0], launch.program, err) < 0)
         return -1;
     return start_with_pipes(&launch, process, err);
 }

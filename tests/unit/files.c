@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "block/lock.h"
 #include "block/raw.h"
+#include "op/ext_tools.h"
 #include "unit.h"
 
 #define FOLDER "out"
@@ -364,6 +365,29 @@ static void test_names_beside(void **state)
 
 #define with_empty_folder(test) cmocka_unit_test_setup(test, empty_folder)
 
+/* Root could write to "/", which an empty word is no name of. */
+static void test_an_empty_tmpdir_is_none(void **state)
+{
+    const char *before = getenv("TMPDIR");
+    AUTO_FREE char *saved = before != NULL ? strdup(before) : NULL;
+    AUTO_BLK struct blk *window = NULL;
+    AUTO_BLK struct blk *copy = NULL;
+    char link[64];
+    char name[256] = "";
+    struct chr_error err;
+
+    (void)state;
+    write_file(NAME, "text", 4);
+    assert_done(raw_open(NAME, RAW_READ, &window, &err), &err);
+    assert_int_equal(setenv("TMPDIR", "", 1), 0);
+    assert_done(ext_tools_copy(window, &copy, &err), &err);
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", copy->fd);
+    if (readlink(link, name, sizeof name - 1) < 0)
+        skip();
+    assert_int_equal(strncmp(name, "/tmp/chrimg-", strlen("/tmp/chrimg-")), 0);
+    assert_int_equal(saved != NULL ? setenv("TMPDIR", saved, 1) : unsetenv("TMPDIR"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -385,6 +409,7 @@ int main(void)
         with_empty_folder(test_a_size_that_no_file_can_have),
         with_empty_folder(test_the_folder_disappears),
         with_empty_folder(test_names_beside),
+        with_empty_folder(test_an_empty_tmpdir_is_none),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -132,5 +132,5 @@ int main(void)
         cmocka_unit_test_setup(test_quit_is_not_held, catch_them),
     };
 
-    return cmocka_run_group_tests_name("signals", tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

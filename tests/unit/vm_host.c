@@ -2,9 +2,14 @@
 #include "unit.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "vm/host.h"
@@ -143,6 +148,41 @@ static void test_odd_programs(void **state)
     assert_refused(vm_host_probe(&options, "x86_64", &host, &err), &err, CHR_E_MISSING, "--qemu bin/nothing");
     options.qemu = "bin";
     assert_refused(vm_host_probe(&options, "x86_64", &host, &err), &err, CHR_E_MISSING, "there is no such program");
+}
+
+/* Ours instead of the C library's: whoever waits for, or kills, what he has not started. */
+static unsigned strangers;
+
+pid_t waitpid(pid_t pid, int *status, int options)
+{
+    pid_t result = wait4(pid, status, options, NULL);
+
+    if (result < 0 && errno == ECHILD)
+        strangers++;
+    return result;
+}
+
+int kill(pid_t pid, int number)
+{
+    strangers += pid <= 0 || number != 0;
+    return (int)syscall(SYS_kill, pid, number);
+}
+
+/* Found, executable, and no program: its process never was. */
+static void test_program_that_cannot_start(void **state)
+{
+    const struct chr_boot_options options = {.qemu = "bin/garbage"};
+    struct vm_host *host;
+
+    (void)state;
+    make_script("bin/garbage", "\177ELFgarbage");
+    strangers = 0;
+    host = probe(&options, "x86_64");
+    assert_int_equal(host->binaries[0].major, 0);
+    assert_false(host->binaries[0].seccomp);
+    assert_int_equal(strangers, 0);
+    assert_int_equal(host->binaries[0].start_error, ENOEXEC);
+    vm_host_free(host);
 }
 
 /* ---- ports ---- */
@@ -304,7 +344,7 @@ int main(void)
         cmocka_unit_test(test_odd_programs),            cmocka_unit_test(test_busy_ports),
         cmocka_unit_test(test_listen_address),          cmocka_unit_test(test_wishes),
         cmocka_unit_test(test_folders),                 cmocka_unit_test(test_kvm_is_remembered),
-        cmocka_unit_test(test_trial_without_kvm),
+        cmocka_unit_test(test_trial_without_kvm),       cmocka_unit_test(test_program_that_cannot_start),
     };
 
     return cmocka_run_group_tests(tests, enter_host, leave_work_folder);
