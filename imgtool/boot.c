@@ -25,12 +25,15 @@ static int show(const char *image, const struct chr_boot_options *options)
 
 static int stop_now(const char *name, int status)
 {
-    const struct chr_stop_options options = {.now = true};
+    char *saved = NULL;
+    const struct chr_stop_options options = {.now = true, .saved = &saved};
     enum chr_stopped how;
     struct chr_error err;
 
     if (chr_vm_stop(name, &options, &how, &err) < 0 && err.code != CHR_E_MISSING)
         return report_error(&err);
+    vm_say_saved(saved);
+    free(saved);
     return status;
 }
 

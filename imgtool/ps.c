@@ -63,6 +63,7 @@ static const struct {
 #define FIRST_TO_GO 5
 /* An image's path is worth a column down to so many characters. */
 #define IMAGE_LEAST 16
+#define REPLACED "(replaced) "
 
 struct row {
     char cells[COLUMNS][CELL_SIZE];
@@ -75,7 +76,10 @@ static struct row row_of(const struct chr_vm *vm)
     (void)snprintf(row.cells[NAME], CELL_SIZE, "%s", vm->name);
     (void)snprintf(row.cells[STATUS], CELL_SIZE, "%s", vm->status);
     (void)snprintf(row.cells[ACCEL], CELL_SIZE, "%s", vm->accel);
-    ui_escape(vm->image, row.cells[IMAGE], CELL_SIZE);
+    if (vm->image_replaced)
+        (void)strcpy(row.cells[IMAGE], REPLACED);
+    ui_escape(vm->image, row.cells[IMAGE] + strlen(row.cells[IMAGE]),
+              CELL_SIZE - strlen(row.cells[IMAGE]));
     if (!vm->running)
         return row;
     age_text((int64_t)time(NULL) - vm->started, row.cells[UP], CELL_SIZE);

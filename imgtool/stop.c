@@ -96,8 +96,9 @@ static int forget(const char *name, bool json)
         return report_error(&err);
     if (json) {
         free(removed);
-        return json_print(json_pack("{s:i, s:s, s:s, s:b}", "schema", 1, "name", name, "how",
-                                    how_words[CHR_STOPPED_ALREADY], "forgotten", true));
+        return json_print(json_pack("{s:i, s:s, s:s, s:b, s:o}", "schema", 1, "name", name, "how",
+                                    how_words[CHR_STOPPED_ALREADY], "forgotten", true, "saved",
+                                    json_null()));
     }
     ui_out("%s is off, its record was damaged, and it is forgotten; removed: %s\n", name, removed);
     free(removed);
@@ -116,12 +117,32 @@ static bool is_damaged(const char *name)
     return false;
 }
 
+static int stop(const char *name, struct arguments *arguments)
+{
+    enum chr_stopped how;
+    struct chr_error err;
+    char *saved = NULL;
+    int status = EXIT_DONE;
+
+    arguments->options.saved = &saved;
+    if (chr_vm_stop(name, &arguments->options, &how, &err) < 0)
+        status = report_error(&err);
+    else if (arguments->json)
+        status = json_print(json_pack("{s:i, s:s, s:s, s:b, s:o}", "schema", 1, "name", name, "how",
+                                      how_words[how], "forgotten", arguments->options.forget,
+                                      "saved", saved != NULL ? json_text(saved) : json_null()));
+    else
+        ui_out("%s %s%s\n", name, how_text(how, arguments->options.now),
+               arguments->options.forget ? ", and is forgotten" : "");
+    vm_say_saved(saved);
+    free(saved);
+    return status;
+}
+
 static int run_stop(const struct command *command, int argc, char **argv)
 {
     struct arguments arguments = {0};
     char found[CHR_BOOT_NAME_MAX + 1];
-    enum chr_stopped how;
-    struct chr_error err;
     const char *name;
     int status;
 
@@ -132,14 +153,7 @@ static int run_stop(const struct command *command, int argc, char **argv)
         return forget(name, arguments.json);
     if (!find_name(name, name != NULL, found, &status))
         return status;
-    if (chr_vm_stop(found, &arguments.options, &how, &err) < 0)
-        return report_error(&err);
-    if (arguments.json)
-        return json_print(json_pack("{s:i, s:s, s:s, s:b}", "schema", 1, "name", found, "how",
-                                    how_words[how], "forgotten", arguments.options.forget));
-    ui_out("%s %s%s\n", found, how_text(how, arguments.options.now),
-           arguments.options.forget ? ", and is forgotten" : "");
-    return EXIT_DONE;
+    return stop(found, &arguments);
 }
 
 const struct command command_stop = {

@@ -99,11 +99,11 @@ static json_t *endpoints_value(const struct chr_vm *vm)
 
 json_t *vm_value(const struct chr_vm *vm)
 {
-    return json_pack("{s:s, s:b, s:s, s:o, s:o, s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "name",
+    return json_pack("{s:s, s:b, s:s, s:o, s:o, s:o, s:b, s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "name",
                      vm->name, "running", vm->running, "status", vm->status, "pid",
                      vm->running ? json_integer(vm->pid) : json_null(), "started",
-                     json_time(vm->started), "image", json_text(vm->image), "arch", vm->arch,
-                     "accel", vm->accel, "firmware", vm->firmware, "address", vm->address,
+                     json_time(vm->started), "image", json_text(vm->image), "image_replaced",
+                     vm->image_replaced, "arch", vm->arch, "accel", vm->accel, "firmware", vm->firmware, "address", vm->address,
                      "endpoints", endpoints_value(vm), "serial_log", json_text(vm->serial_log),
                      "qemu_log", json_text(vm->qemu_log));
 }
@@ -134,6 +134,12 @@ int vm_print_started(const struct chr_boot_report *report, bool json)
            (double)report->total_ms / 1000, vm->arch, vm->firmware, vm->accel);
     vm_print_endpoints(vm);
     return EXIT_DONE;
+}
+
+void vm_say_saved(const char *path)
+{
+    if (path != NULL)
+        ui_message("it ran from a file whose name was gone; that is saved as %s", path);
 }
 
 bool vm_name_argument(const struct command *command, int argc, char **argv, const char **name,

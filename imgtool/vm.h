@@ -27,6 +27,9 @@ json_t *vm_value(const struct chr_vm *vm);
 /* What a start led to, as text or JSON; returns the exit code. */
 int vm_print_started(const struct chr_boot_report *report, bool json);
 
+/* That the image of a machine that is off was saved as PATH; NULL: nothing was to be saved. */
+void vm_say_saved(const char *path);
+
 /* The optional NAME: NULL when there is none; more than one argument is an error. */
 bool vm_name_argument(const struct command *command, int argc, char **argv, const char **name,
                       int *status);

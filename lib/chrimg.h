@@ -826,6 +826,7 @@ struct chr_vm {
     long pid;            /* when running */
     int64_t started;     /* seconds since 1970 */
     char *image;
+    bool image_replaced; /* it runs, and that path leads to another file by now, or to none */
     char *arch;
     char *accel;
     char *firmware;      /* "SeaBIOS" or "UEFI" */
@@ -898,6 +899,12 @@ struct chr_stop_options {
     bool now;         /* do not ask the guest first */
     unsigned timeout; /* seconds that the guest has; 0: 60 */
     bool forget;      /* and remove what is kept of the instance: overlay, variables, logs */
+    /*
+     * The file that it ran from had lost its name, and would have gone with it: chr_vm_stop()
+     * copies it beside the image, and puts the path here (to be freed; NULL elsewhere).  May be
+     * NULL itself.
+     */
+    char **saved;
 };
 
 CHR_API int chr_vm_stop(const char *name, const struct chr_stop_options *options,

@@ -2,6 +2,9 @@
 #ifndef CHRIMG_OP_BOOT_H
 #define CHRIMG_OP_BOOT_H
 
+#include <signal.h>
+
+#include "op/files.h"
 #include "vm/host.h"
 #include "vm/instance.h"
 #include "vm/ready.h"
@@ -25,6 +28,9 @@ struct boot_start {
 
 /* Make those of the record's files that are not there. */
 int boot_make_files(const struct boot_start *start, struct chr_error *err);
+
+/* Whether those that are there still fit to what they were made of; nothing is made. */
+int boot_check_files(const struct vm_record *record, struct chr_error *err);
 
 /*
  * Make the folders, clear what an earlier machine left, make the files, and start
@@ -85,6 +91,35 @@ int boot_for_each(boot_each_fn *function, void *context, struct chr_error *err);
 /* The running instance that writes to the image PATH: true, with its record and process. */
 bool boot_find_by_image(const char *path, struct vm_instance *instance, struct vm_record *record,
                         struct vm_process *process);
+
+/* The machine writes to the image itself: not to an overlay over it, and not to nothing. */
+bool boot_writes_to_image(const struct vm_record *record);
+
+/* A file without a name that a machine runs from, to be saved when the machine has ended. */
+struct boot_rescue {
+    int fd; /* of that file; -1: there is nothing to save */
+    struct output output;
+    bool holds_signals;
+    sigset_t signals; /* as they were */
+};
+
+/*
+ * Before RECORD's running machine is ended: see to it that no file is lost with it that still
+ * is needed.  CHR_E_REFUSED, and the like, where that cannot be; the machine is to go on then.
+ * Release in either case.
+ */
+int boot_rescue_begin(const struct vm_record *record, const struct chr_stop_options *options,
+                      struct boot_rescue *rescue, struct chr_error *err);
+/* The machine has ended.  *SAVED (SAVED may be NULL), to be freed, is the path where a file was saved. */
+int boot_rescue_finish(struct boot_rescue *rescue, char **saved, struct chr_error *err);
+void boot_rescue_release(struct boot_rescue *rescue);
+#define AUTO_RESCUE CLEANUP(boot_rescue_release)
+
+/*
+ * Before RECORD's machine is ended to be started again: CHR_E_REFUSED where it runs, and its
+ * image is not the file any more that it runs from.
+ */
+int boot_check_again(const struct vm_record *record, struct chr_error *err);
 
 /*
  * A record of an instance that has none, or a DAMAGED one: of the machine that runs, else

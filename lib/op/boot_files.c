@@ -218,6 +218,19 @@ static bool is_outdated(const struct vm_file *file, const struct stat *copy)
            time_is_later(stat_ctime(&source), stat_mtime(copy));
 }
 
+int boot_check_files(const struct vm_record *record, struct chr_error *err)
+{
+    const struct boot_start start = {.record = (struct vm_record *)record};
+    struct stat there;
+
+    for (size_t i = 0; i < record->file_count; i++)
+        if (record->files[i].kind == VM_MAKE_OVERLAY &&
+            stat(record->files[i].target, &there) == 0 &&
+            check_overlay(&start, &record->files[i], &there, err) < 0)
+            return -1;
+    return 0;
+}
+
 int boot_make_files(const struct boot_start *start, struct chr_error *err)
 {
     const struct vm_record *record = start->record;

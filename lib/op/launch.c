@@ -33,6 +33,7 @@ static int write_down(const struct vm_process *process, void *context, struct ch
     const struct boot_start *start = context;
 
     vm_record_bind(start->record, process);
+    vm_record_set_image(start->record); /* what QEMU is about to open */
     return vm_record_write(start->instance, start->record, err);
 }
 

@@ -404,6 +404,9 @@ static int apply_off(struct live *live, const char *path, const char *tag, bool 
     enum vm_stopped how;
     int applied;
 
+    if (boot_check_again(&live->record, err) < 0 ||
+        vm_instance_check_tidy(&live->instance, &live->record, false, err) < 0)
+        return -1;
     /* Asked politely where what the disk is now is kept: then it is kept whole. */
     if (vm_stop(&live->record, &live->process, keep ? POWERDOWN_MS : 0, &how, err) < 0)
         return -1;

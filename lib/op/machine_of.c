@@ -12,8 +12,7 @@ struct search {
     struct vm_process *process;
 };
 
-/* The machine writes to the image itself, and not to an overlay over it. */
-static bool writes_to_image(const struct vm_record *record)
+bool boot_writes_to_image(const struct vm_record *record)
 {
     for (size_t i = 0; i < record->file_count; i++)
         if (record->files[i].kind == VM_MAKE_OVERLAY)
@@ -25,16 +24,24 @@ static bool writes_to_image(const struct vm_record *record)
     return true;
 }
 
-/* What it writes to, or has below that; of a machine that others started, both differ. */
-static bool runs_from(const struct search *search, const struct vm_record *record,
-                      struct chr_error *err)
+/* By its path; of a machine that others started, what it writes to is not what is below that. */
+static bool has_path(const struct search *search, const struct vm_record *record,
+                     struct chr_error *err)
 {
     AUTO_FREE char *image = search->readers_too ? boot_image_of(record, err) : NULL;
     struct stat info;
 
     return stat(image != NULL ? image : record->image, &info) == 0 &&
-           info.st_dev == search->image.st_dev && info.st_ino == search->image.st_ino &&
-           (search->readers_too || writes_to_image(record));
+           info.st_dev == search->image.st_dev && info.st_ino == search->image.st_ino;
+}
+
+/* The file that QEMU has open: what has got its name since is a file like any other. */
+static bool runs_from(const struct search *search, const struct vm_record *record,
+                      struct chr_error *err)
+{
+    return (vm_record_knows_image(record) ? vm_record_is_image(record, &search->image)
+                                          : has_path(search, record, err)) &&
+           (search->readers_too || boot_writes_to_image(record));
 }
 
 static int match_image(struct vm_instance *instance, struct vm_record *record, void *context,

@@ -66,6 +66,7 @@ static void see_state(struct chr_vm *vm, const struct vm_record *record)
     vm->running = vm_record_process(record, &process);
     if (vm->running)
         vm->pid = (long)process.pid;
+    vm->image_replaced = vm->running && vm_record_image_name(record) != VM_IMAGE_NAMED;
     if (record->damaged)
         (void)strcpy(vm->status, "damaged");
     if (!vm->running || record->damaged)
@@ -299,13 +300,26 @@ static enum chr_stopped public_stop(enum vm_stopped how)
                                       : CHR_STOPPED_KILLED;
 }
 
+/* Nothing that its router has written is lost with it. */
+static int end_machine(const struct vm_record *record, const struct vm_process *process,
+                       const struct chr_stop_options *options, enum vm_stopped *how,
+                       struct chr_error *err)
+{
+    AUTO_RESCUE struct boot_rescue rescue = {.fd = -1};
+    int64_t seconds = options->now ? 0 : options->timeout != 0 ? options->timeout : STOP_SECONDS;
+
+    return boot_rescue_begin(record, options, &rescue, err) < 0 ||
+                   vm_stop(record, process, seconds * 1000, how, err) < 0
+               ? -1
+               : boot_rescue_finish(&rescue, options->saved, err);
+}
+
 /* End the machine, if it runs, and take away what it left. */
 static int stop_record(struct vm_instance *instance, const struct vm_record *record,
                        const struct chr_stop_options *options, enum vm_stopped *how,
                        struct chr_error *err)
 {
     AUTO_VM_PROCESS struct vm_process process = VM_NO_PROCESS;
-    int64_t seconds = options->now ? 0 : options->timeout != 0 ? options->timeout : STOP_SECONDS;
 
     *how = VM_STOP_GONE;
     if (!options->forget && vm_record_is_foreign(record)) {
@@ -317,7 +331,8 @@ static int stop_record(struct vm_instance *instance, const struct vm_record *rec
     if (!record->adopted)
         vm_instance_note_stop(instance);
     if (vm_record_process(record, &process) &&
-        vm_stop(record, &process, seconds * 1000, how, err) < 0)
+        (vm_instance_check_tidy(instance, record, options->forget, err) < 0 ||
+         end_machine(record, &process, options, how, err) < 0))
         return -1;
     return boot_tidy(instance, record, options->forget, err);
 }
@@ -354,6 +369,8 @@ int chr_vm_restart(const char *name, const struct chr_stop_options *options,
                       record.name);
         return err_hint(err, "chrimg stop %s, then start it the same way again", record.name);
     }
+    if (boot_check_again(&record, err) < 0)
+        return -1;
     removed = record.remove;
     record.remove = false; /* it is to come back */
     if (stop_record(&instance, &record, options, &how, err) < 0)

@@ -231,6 +231,21 @@ static int open_private(const char *path, int *fd, struct chr_error *err)
     return *fd >= 0 || errno == ENOENT ? 0 : err_errno(err, errno, "cannot open %s", path);
 }
 
+static int check_private(const char *path, struct chr_error *err)
+{
+    AUTO_CLOSE int fd = -1;
+
+    return open_private(path, &fd, err);
+}
+
+int vm_instance_check_tidy(const struct vm_instance *instance, const struct vm_record *record,
+                           bool forget, struct chr_error *err)
+{
+    if (check_private(instance->runtime, err) < 0)
+        return -1;
+    return forget || record->remove ? check_private(instance->state, err) : 0;
+}
+
 /* Our folders are flat.  What is none of ours, a folder, stays, and its parent with it. */
 static int empty_folder(const char *path, struct chr_error *err)
 {

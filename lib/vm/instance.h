@@ -10,6 +10,8 @@
 #ifndef CHRIMG_VM_INSTANCE_H
 #define CHRIMG_VM_INSTANCE_H
 
+#include <sys/stat.h>
+
 #include "vm/plan.h"
 #include "vm/process.h"
 
@@ -20,6 +22,8 @@
 struct vm_record {
     char name[CHR_BOOT_NAME_MAX + 1];
     char *image; /* absolute path */
+    uint64_t image_device; /* of the file that had this path when QEMU was started */
+    uint64_t image_inode;  /* 0: not known */
     char *arch;
     char *accel; /* "kvm", "hvf", "tcg" */
     char *firmware; /* "SeaBIOS", "UEFI" */
@@ -133,6 +137,30 @@ void vm_record_bind(struct vm_record *record, const struct vm_process *process);
 /* Fill in the host and the container that RECORD is of: this one. */
 void vm_record_set_origin(struct vm_record *record);
 
+/* Fill in image_device and image_inode: of the file that has the image's path now. */
+void vm_record_set_image(struct vm_record *record);
+
+/* Whether they are known; records of older versions and of others' machines tell the path alone. */
+bool vm_record_knows_image(const struct vm_record *record);
+
+/* Whether FILE is the one that the machine was started from. */
+bool vm_record_is_image(const struct vm_record *record, const struct stat *file);
+
+enum vm_image_name {
+    VM_IMAGE_NAMED,    /* the image's path leads to the file that the machine was started from */
+    VM_IMAGE_REPLACED, /* to another one */
+    VM_IMAGE_REMOVED,  /* to none */
+};
+
+/* Where the path leads by now; VM_IMAGE_NAMED where that cannot be told. */
+enum vm_image_name vm_record_image_name(const struct vm_record *record);
+
+/*
+ * The file that RECORD's running machine was started from, whatever its name is, opened for
+ * reading, without locks: a descriptor, or -1 where it cannot be had (Linux alone shows it).
+ */
+int vm_record_open_image(const struct vm_record *record);
+
 /*
  * Whether RECORD was written on another host, or in another container that may still be
  * there: whether its machine runs cannot be told here, and what it keeps is not to be removed.
@@ -148,6 +176,10 @@ bool vm_record_process(const struct vm_record *record, struct vm_process *proces
  */
 int vm_instance_tidy(struct vm_instance *instance, const struct vm_record *record, bool forget,
                      struct chr_error *err);
+
+/* Before the machine is ended: whether what would be taken away is in folders of ours alone. */
+int vm_instance_check_tidy(const struct vm_instance *instance, const struct vm_record *record,
+                           bool forget, struct chr_error *err);
 
 /* The names of all instances, sorted; free each and the list. */
 int vm_instance_names(const struct vm_host *host, char ***names, size_t *count,

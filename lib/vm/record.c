@@ -79,6 +79,15 @@ static json_t *encode_forwards(const struct vm_record *record)
     return array;
 }
 
+/* NULL where it is not known. */
+static json_t *encode_image(const struct vm_record *record)
+{
+    return vm_record_knows_image(record)
+               ? json_pack("{s:I, s:I}", "device", (json_int_t)record->image_device, "inode",
+                           (json_int_t)record->image_inode)
+               : NULL;
+}
+
 static const char *known(const char *text)
 {
     return text[0] != '\0' ? text : NULL;
@@ -88,7 +97,7 @@ static json_t *encode(const struct vm_record *record)
 {
     return json_pack(
         "{s:i, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:s, s:s, s:s, s:s, s:b, s:i, s:i, "
-        "s:o, s:i, s:I, s:I, s:I, s:s, s:s*, s:s*, s:o*}",
+        "s:o, s:i, s:I, s:I, s:I, s:s, s:s*, s:s*, s:o*, s:o*}",
         "schema", RECORD_SCHEMA, "name", record->name, "image", record->image, "arch",
         record->arch, "accel", record->accel, "firmware", record->firmware, "argv",
         encode_argv(record->argv), "files", encode_files(record), "forwards",
@@ -100,7 +109,8 @@ static json_t *encode(const struct vm_record *record)
         (json_int_t)record->pid, "start_time", (json_int_t)record->start_time, "boot_id",
         record->boot_id, "host", known(record->host), "pid_namespace",
         known(record->pid_namespace), "fallback",
-        record->fallback != NULL ? encode_argv(record->fallback) : NULL);
+        record->fallback != NULL ? encode_argv(record->fallback) : NULL, "image_file",
+        encode_image(record));
 }
 
 static int write_and_rename(const char *text, const char *from, const char *to,
@@ -171,6 +181,20 @@ static int decode_argv(const json_t *array, char ***argv)
         if (keep(json_string_value(json_array_get(array, i)), &(*argv)[i]) < 0)
             return -1;
     return *argv != NULL ? 0 : -1;
+}
+
+/* Older records do not know it. */
+static int decode_image(const json_t *root, struct vm_record *record)
+{
+    json_t *file = json_object_get(root, "image_file");
+    json_int_t device = 0;
+    json_int_t inode = 0;
+
+    if (file != NULL && json_unpack(file, "{s:I, s:I}", "device", &device, "inode", &inode) < 0)
+        return -1;
+    record->image_device = (uint64_t)device;
+    record->image_inode = (uint64_t)inode;
+    return 0;
 }
 
 /* Not every record has one. */
@@ -309,7 +333,7 @@ static int decode(const json_t *root, struct vm_record *record)
 
     if (json_integer_value(json_object_get(root, "schema")) != RECORD_SCHEMA || name == NULL ||
         strcmp(name, record->name) != 0 || /* a folder that was renamed: its paths are wrong */
-        decode_texts(root, record) < 0 ||
+        decode_texts(root, record) < 0 || decode_image(root, record) < 0 ||
         decode_argv(json_object_get(root, "argv"), &record->argv) < 0 ||
         decode_fallback(root, record) < 0 ||
         decode_files(json_object_get(root, "files"), record) < 0 ||

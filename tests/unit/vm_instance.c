@@ -142,6 +142,8 @@ static void record_round_trip(void **state)
 
     (void)state;
     written.fallback = written.argv;
+    written.image_device = 7;
+    written.image_inode = UINT64_MAX;
     assert_done(vm_instance_place(&host, "sample", &instance, &err), &err);
     assert_done(vm_instance_lock_new(&instance, &err), &err);
     assert_refused(vm_record_read(&instance, &record, &err), &err, CHR_E_MISSING, "sample");
@@ -149,6 +151,8 @@ static void record_round_trip(void **state)
     assert_done(vm_record_read(&instance, &record, &err), &err);
     assert_string_equal(record.name, written.name);
     assert_string_equal(record.image, written.image);
+    assert_int_equal(record.image_device, 7);
+    assert_true(record.image_inode == UINT64_MAX);
     assert_string_equal(record.argv[2], written.argv[2]);
     assert_string_equal(record.fallback[2], written.fallback[2]);
     assert_null(record.fallback[3]);
@@ -170,6 +174,33 @@ static void record_round_trip(void **state)
     (void)snprintf(path, sizeof path, "%s/record.json", instance.state);
     assert_int_equal(mode_of(path), 0600);
     vm_instance_unlock(&instance);
+}
+
+/* What QEMU has open is told from what has got its name since; old records tell nothing. */
+static void images_are_files(void **state)
+{
+    struct vm_record record = sample();
+    struct stat info;
+
+    (void)state;
+    record.image = (char *)"image";
+    assert_false(vm_record_knows_image(&record));
+    assert_int_equal(vm_record_image_name(&record), VM_IMAGE_NAMED);
+    write_file("image", "a", 1);
+    vm_record_set_image(&record);
+    assert_true(vm_record_knows_image(&record));
+    assert_int_equal(vm_record_image_name(&record), VM_IMAGE_NAMED);
+    write_file("other", "b", 1);
+    assert_int_equal(stat("other", &info), 0);
+    assert_false(vm_record_is_image(&record, &info));
+    assert_int_equal(rename("image", "moved"), 0);
+    assert_int_equal(vm_record_image_name(&record), VM_IMAGE_REMOVED);
+    assert_int_equal(rename("other", "image"), 0);
+    assert_int_equal(vm_record_image_name(&record), VM_IMAGE_REPLACED);
+    assert_int_equal(stat("moved", &info), 0);
+    assert_true(vm_record_is_image(&record, &info));
+    assert_int_equal(rename("moved", "image"), 0);
+    assert_int_equal(vm_record_image_name(&record), VM_IMAGE_NAMED);
 }
 
 /* Each is one damage to a sound record; none may be believed, and none may crash. */
@@ -451,6 +482,7 @@ int main(void)
         cmocka_unit_test(folders_are_private),
         cmocka_unit_test(lock_excludes),
         cmocka_unit_test(record_round_trip),
+        cmocka_unit_test(images_are_files),
         cmocka_unit_test(damaged_records),
         cmocka_unit_test(records_of_elsewhere),
         cmocka_unit_test(stops_are_noted),
