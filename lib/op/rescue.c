@@ -5,13 +5,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/compat.h"
+#include "base/signals.h"
 #include "block/raw.h"
 #include "op/boot.h"
 #include "op/copy.h"
@@ -78,18 +78,6 @@ static int reserve(const struct vm_record *record, const struct stat *info,
 
 /* ---- begin, finish ---- */
 
-/* Who is interrupted now would close the last descriptor but QEMU's. */
-static void hold_signals(struct boot_rescue *rescue)
-{
-    sigset_t set;
-
-    (void)sigemptyset(&set);
-    (void)sigaddset(&set, SIGINT);
-    (void)sigaddset(&set, SIGTERM);
-    (void)sigaddset(&set, SIGHUP);
-    rescue->holds_signals = sigprocmask(SIG_BLOCK, &set, &rescue->signals) == 0;
-}
-
 static int refuse_unreachable(const struct vm_record *record, struct chr_error *err)
 {
     (void)err_set(err, CHR_E_REFUSED, "%s runs from the file that was %s, which has been replaced or "
@@ -117,7 +105,9 @@ int boot_rescue_begin(const struct vm_record *record, const struct chr_stop_opti
         rescue->fd = -1; /* it has been moved, and is not lost */
         return 0;
     }
-    hold_signals(rescue);
+    /* Who is interrupted now would close the last descriptor but QEMU's. */
+    signals_hold(&rescue->signals);
+    rescue->holds_signals = true;
     if (reserve(record, &info, rescue, err) == 0)
         return 0;
     return err_context(err, "%s goes on: the file that it runs from has no name any more, and cannot "
@@ -130,6 +120,7 @@ static int copy(struct boot_rescue *rescue, struct chr_error *err)
     const struct progress nobody = {0};
     AUTO_BLK struct blk *source = NULL;
     struct output *output = &rescue->output;
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
     struct stat info;
     int fd = rescue->fd;
 
@@ -142,14 +133,11 @@ static int copy(struct boot_rescue *rescue, struct chr_error *err)
     if (raw_resize(output->blk, source->size, err) < 0 ||
         copy_disk(source, output->blk, &nobody, err) < 0)
         return -1;
-    {
-        const struct timespec times[] = {{.tv_nsec = UTIME_OMIT}, stat_mtime(&info)};
-
-        if (fchmod(output->blk->fd, info.st_mode & 0666) == 0 &&
-            futimens(output->blk->fd, times) == 0)
-            return 0;
-    }
-    return err_errno(err, errno, "cannot set mode and time of %s", output->path);
+    times[1] = stat_mtime(&info);
+    return fchmod(output->blk->fd, info.st_mode & 0666) == 0 &&
+                   futimens(output->blk->fd, times) == 0
+               ? 0
+               : err_errno(err, errno, "cannot set mode and time of %s", output->path);
 }
 
 int boot_rescue_finish(struct boot_rescue *rescue, char **saved, struct chr_error *err)
@@ -172,7 +160,7 @@ void boot_rescue_release(struct boot_rescue *rescue)
         (void)close(rescue->fd);
     output_discard(&rescue->output);
     if (rescue->holds_signals)
-        (void)sigprocmask(SIG_SETMASK, &rescue->signals, NULL);
+        signals_release(&rescue->signals);
     *rescue = (struct boot_rescue){.fd = -1};
 }
 
