@@ -208,6 +208,8 @@ const struct command command_inject = {
             "                                 only SSH and WebFig\n"
             "      --defaults KEY=VALUE       the same: identity=NAME, hardened, ...\n"
             "\n"
+            "      --lint MODE                warn: errors of lint stop it only where the\n"
+            "                                 scripts have {{ }}; else error\n"
             "  -n, --dry-run                  all but the writing; shows the script, values\n"
             "                                 as ***\n"
             "      --render                   print the finished script, to a pipe or file;\n"

@@ -25,6 +25,7 @@ enum {
     OPTION_DEFAULTS,
     OPTION_SET,
     OPTION_ALLOW_CMD,
+    OPTION_LINT,
     OPTION_RENDER,
     OPTION_JSON,
 };
@@ -46,6 +47,7 @@ static const struct option long_options[] = {
     {"defaults", required_argument, NULL, OPTION_DEFAULTS},
     {"set", required_argument, NULL, OPTION_SET},
     {"allow-cmd", required_argument, NULL, OPTION_ALLOW_CMD},
+    {"lint", required_argument, NULL, OPTION_LINT},
     {"render", no_argument, NULL, OPTION_RENDER},
     {"dry-run", no_argument, NULL, 'n'},
     {"json", no_argument, NULL, OPTION_JSON},
@@ -102,6 +104,14 @@ static int take_mode(const struct command *command, const char *text, struct inj
         return usage_error(command, "--mode is octal, 0 to 7777, not %s", text);
     arguments->mode = (uint32_t)mode;
     arguments->options.mode = &arguments->mode;
+    return 0;
+}
+
+static int take_lint(const struct command *command, const char *text, enum chr_inject_lint *out)
+{
+    if (strcmp(text, "error") != 0 && strcmp(text, "warn") != 0)
+        return usage_error(command, "--lint is error or warn, not %s", text);
+    *out = strcmp(text, "warn") == 0 ? CHR_INJECT_LINT_WARN : CHR_INJECT_LINT_ERROR;
     return 0;
 }
 
@@ -220,6 +230,8 @@ static int take_option(const struct command *command, int option, void *argument
         return 0;
     case OPTION_MODE:
         return take_mode(command, optarg, arguments);
+    case OPTION_LINT:
+        return take_lint(command, optarg, &arguments->options.lint);
     case OPTION_DEFAULTS:
         return take_default_pair(command, optarg, arguments);
     case OPTION_FILE:

@@ -637,6 +637,12 @@ enum chr_existing {
     CHR_EXISTING_REPLACE, /* rw/autorun.scr, and other files too */
 };
 
+/* What an error of the check does; an autorun.scr with errors is never appended to. */
+enum chr_inject_lint {
+    CHR_INJECT_LINT_ERROR, /* nothing is written */
+    CHR_INJECT_LINT_WARN,  /* it is in the report; only with references nothing is written */
+};
+
 /* A file or folder of the host, and where it goes. */
 struct chr_put {
     const char *source;
@@ -660,6 +666,7 @@ struct chr_inject_options {
     const uint32_t *mode;  /* of what ROOT puts; NULL: as the files beside it have */
     bool dry_run;
     const int64_t *modified; /* time of what is written; NULL: the newest that is there already */
+    enum chr_inject_lint lint;
 };
 
 struct chr_injected {
@@ -692,7 +699,7 @@ struct chr_inject_report {
 /*
  * Put a configuration and files into the image at PATH, all or nothing.  Scripts are
  * joined in their order, behind DEFAULTS, and checked: errors of the check are
- * CHR_E_REFUSED, REPORT->lint has them.  Then the image is looked at, and only then are
+ * CHR_E_REFUSED, unless OPTIONS->lint lets them pass; REPORT->lint has them.  Then the image is looked at, and only then are
  * references resolved.  Release REPORT with chr_inject_release() in any case.
  */
 CHR_API int chr_inject(const char *path, const struct chr_inject_options *options,

@@ -82,6 +82,13 @@ printf '/ip\0address\n' >nul.rsc
 check_exit "a NUL byte" 1 '^nul\.rsc:1:4: error: this is a NUL byte' "$CHRIMG" lint nul.rsc
 printf '\377\376/\0i\0p\0' >utf16.rsc
 check_exit "UTF-16" 1 '^utf16\.rsc:1:1: error: .*UTF-16' "$CHRIMG" lint utf16.rsc
+printf '# caf\351\n/caf\351 print\n' >latin1.rsc
+check_exit "Latin-1 in a comment: the router gets it" 1 \
+    '^latin1\.rsc:1:6: warning: this byte is not UTF-8; the router gets it as it is$' "$CHRIMG" lint latin1.rsc
+check_exit "in code it is an error" 1 '^latin1\.rsc:2:5: error: this is not UTF-8' "$CHRIMG" lint latin1.rsc
+check "nothing is printed that is not UTF-8" sh -c '"$CHRIMG" lint latin1.rsc | iconv -f UTF-8 -t UTF-8'
+check "nor in JSON" sh -c '"$CHRIMG" lint --json latin1.rsc |
+    jq -e "[.findings[].text] | any(contains(\"/caf? is no menu\"))"'
 printf '/\033cx\302\233y print\n' >escape.rsc
 check_exit "control characters are not printed raw" 0 '/.x1bcx.xc2.x9by is no menu' \
     "$CHRIMG" lint escape.rsc

@@ -118,9 +118,56 @@ static int add_all(const struct autorun *autorun, struct rsc_script *script,
     return resolver != NULL ? rsc_resolver_report(resolver, err) : 0;
 }
 
+/* Whether values get into the script, or should have. */
+static bool has_references(const struct rsc_script *draft)
+{
+    for (size_t i = 0; i < draft->edits.count; i++)
+        if (draft->edits.items[i].hidden)
+            return true;
+    for (size_t i = 0; i < draft->remarks.count; i++)
+        if (strcmp(draft->remarks.items[i].id, "bad-reference") == 0)
+            return true;
+    return false;
+}
+
+/* Whether there are NUL bytes or UTF-16 in it: the draft is not what was given then. */
+static bool is_unfit(const struct rsc_script *draft)
+{
+    for (size_t i = 0; i < draft->section_count; i++)
+        if (draft->sections[i].unfit)
+            return true;
+    return false;
+}
+
+/*
+ * Errors of the check.  The router is the last judge, so the options may let them pass;
+ * but where the nesting is in doubt, nobody knows what would keep a value in its string.
+ */
+static int take_errors(const struct autorun *autorun, size_t errors, struct chr_error *err)
+{
+    bool references = has_references(&autorun->draft);
+    bool pass = autorun->options->lint == CHR_INJECT_LINT_WARN;
+    const char *s = errors == 1 ? "" : "s";
+
+    if (is_unfit(&autorun->draft))
+        return err_set(err, CHR_E_REFUSED, "the script has %zu error%s and is no text that a "
+                       "router could read, so nothing was written", errors, s);
+    if (pass && !references)
+        return 0;
+    if (pass) {
+        (void)err_set(err, CHR_E_REFUSED, "the script has %zu error%s and references, whose values "
+                      "cannot be quoted safely in code that is not understood, so nothing was "
+                      "written", errors, s);
+        return err_hint(err, "put the errors right; --lint warn lets them pass only without {{ }}");
+    }
+    (void)err_set(err, CHR_E_REFUSED, "the script has %zu error%s, so nothing was written", errors, s);
+    return err_hint(err, references ? "--lint warn would let them pass only without {{ }}"
+                                    : "if RouterOS takes it all the same: --lint warn");
+}
+
 /* *LINT is set anew. */
-static int check(const struct rsc_script *script, struct chr_lint_report **lint,
-                 struct chr_error *err)
+static int check(const struct autorun *autorun, const struct rsc_script *script,
+                 struct chr_lint_report **lint, struct chr_error *err)
 {
     chr_lint_free(*lint);
     *lint = NULL;
@@ -128,10 +175,7 @@ static int check(const struct rsc_script *script, struct chr_lint_report **lint,
         return 0;
     if (rsc_script_lint(script, lint, err) < 0)
         return -1;
-    if ((*lint)->errors == 0)
-        return 0;
-    return err_set(err, CHR_E_REFUSED, "the script has %zu error%s, so nothing was written",
-                   (*lint)->errors, (*lint)->errors == 1 ? "" : "s");
+    return (*lint)->errors == 0 ? 0 : take_errors(autorun, (*lint)->errors, err);
 }
 
 /* A key that no reference can be would give nothing its value. */
@@ -158,9 +202,12 @@ int autorun_begin(const struct chr_inject_options *options, struct autorun *auto
     if (stdins > 1)
         return err_set(err, CHR_E_USAGE, "standard input can be read once only");
     autorun->options = options;
-    if (check_keys(&options->templates, err) < 0 || read_sources(autorun, err) < 0 || add_all(autorun, &autorun->draft, NULL, err) < 0)
+    if (check_keys(&options->templates, err) < 0 || read_sources(autorun, err) < 0 ||
+        add_all(autorun, &autorun->draft, NULL, err) < 0 ||
+        check(autorun, &autorun->draft, lint, err) < 0)
         return -1;
-    return check(&autorun->draft, lint, err);
+    autorun->faulty = *lint != NULL && (*lint)->errors > 0;
+    return 0;
 }
 
 /* A key that is spelled differently from the script's: the script then has no value, or an old
@@ -189,10 +236,11 @@ int autorun_resolve(struct autorun *autorun, struct chr_inject_report *report,
     const struct chr_template_options *templates = &autorun->options->templates;
     AUTO_RESOLVER struct rsc_resolver resolver = {.options = templates};
 
-    if (add_all(autorun, &autorun->script, &resolver, err) < 0 ||
+    /* What is faulty has no references, and is taken as the draft was. */
+    if (add_all(autorun, &autorun->script, autorun->faulty ? NULL : &resolver, err) < 0 ||
         note_unused_sets(templates, &resolver, report, err) < 0)
         return -1;
-    return check(&autorun->script, &report->lint, err);
+    return check(autorun, &autorun->script, &report->lint, err);
 }
 
 /* ---- what is there ---- */

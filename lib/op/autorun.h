@@ -16,6 +16,7 @@ struct autorun {
     struct autorun_source *sources; /* as they were read */
     size_t source_count;
     struct rsc_script draft;  /* the whole of it, a letter for each value */
+    bool faulty;              /* the draft has errors, which the options let pass */
     struct rsc_script script; /* what the router gets; empty when there is nothing to build */
 };
 
@@ -24,8 +25,8 @@ void autorun_release(struct autorun *autorun);
 
 /*
  * Read the sources of OPTIONS and check them, before any value is asked for: a password
- * manager may want a fingerprint.  Errors of the check are CHR_E_REFUSED.  *LINT gets the
- * check, also on failure.
+ * manager may want a fingerprint.  Errors of the check are CHR_E_REFUSED, unless the options
+ * let them pass, and the script has no references.  *LINT gets the check, also on failure.
  */
 int autorun_begin(const struct chr_inject_options *options, struct autorun *autorun,
                   struct chr_lint_report **lint, struct chr_error *err);

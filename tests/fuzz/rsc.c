@@ -5,6 +5,7 @@
 #include "fuzz.h"
 #include "rsc/scan.h"
 #include "rsc/script.h"
+#include "rsc/text.h"
 
 /* In no message, and not in what is shown. */
 #define CANARY "Zk9canaryQ7"
@@ -15,6 +16,11 @@ static const struct chr_pair sets[] = {
 static void must_not_show(const char *text)
 {
     MUST(strstr(text, CANARY) == NULL, "a value is shown: %s", text);
+}
+
+static void must_be_utf8(const char *text)
+{
+    MUST(rsc_text_not_utf8(text, strlen(text)) == strlen(text), "not UTF-8: %s", text);
 }
 
 static void lint(const struct rsc_script *script, size_t lines)
@@ -31,6 +37,7 @@ static void lint(const struct rsc_script *script, size_t lines)
         MUST(finding->column >= 1, "column 0");
         MUST(finding->text[0] != '\0' && finding->id[0] != '\0', "a finding that says nothing");
         must_not_show(finding->text);
+        must_be_utf8(finding->text);
     }
     chr_lint_free(report);
 }
@@ -72,6 +79,7 @@ static void expand(const uint8_t *data, size_t size, unsigned flags, size_t line
         masked = rsc_script_mask(&script, &err);
         MUST(masked != NULL, "%s", err.message);
         must_not_show(masked);
+        must_be_utf8(masked);
         free(masked);
         lint(&script, lines);
     }

@@ -406,6 +406,53 @@ for where in --file:base.rsc --put:base.rsc:/base.rsc --file:import; do
 done
 check_equal "in JSON" "$("$CHRIMG" inject -n --json old.img --file base.rsc --file site.rsc | jq -c .verbatim)" \
     '["base.rsc"]'
+
+# ---- the router is the last judge ----
+
+printf ':put "open\n' >faulty.rsc
+printf '# caf\351\n:put "\317\360 \305\276"\nnew-thing x=1\n' >old.rsc
+printf '/system identity set name={{ cmd://touch }} comment="\n' >values.rsc
+printf '/ip route\nadd comment="{{ env://NO END"\n' >broken.rsc
+printf '/ip\0' >nul.rsc
+refused "errors: the hint names the way past them" 1 '^hint: .*--lint warn$' old.img faulty.rsc
+refused "--lint error is the default" 1 'has 1 error, so nothing was written' --lint error old.img faulty.rsc
+refused "errors beside values" 1 '1 error and references, whose values cannot be quoted safely' \
+    --lint warn --allow-cmd touch=./touch-asked old.img values.rsc
+refused "in another script, too" 1 '1 error and references' \
+    --lint warn --allow-cmd touch=./touch-asked old.img asks.rsc faulty.rsc
+refused "a password among the defaults is a value" 1 '1 error and references' \
+    --lint warn --admin-password-from env://ROUTER_PASSWORD old.img faulty.rsc
+refused "a reference that is broken" 1 'errors? and references' --lint warn old.img broken.rsc
+refused "NUL bytes" 1 'no text that a router could read' --lint warn old.img nul.rsc
+refused "--lint of another kind" 2 '--lint is error or warn, not all' --lint all old.img site.rsc
+check "no value was asked for" test ! -e asked
+check_exit "--render follows the same rule" 1 'nothing was written' "$CHRIMG" inject --render faulty.rsc
+check_exit "with --lint warn, too" 1 '1 error and references' inject --render --lint warn base.rsc faulty.rsc
+"$CHRIMG" inject --render --lint warn faulty.rsc 2>/dev/null >got.scr
+check "what is faulty is rendered as it stands" cmp got.scr <(printf '# from faulty.rsc\n/\n'; cat faulty.rsc)
+"$MKCHR" 7.19 judged.img
+check_exit "--lint warn: said, and written" 0 '^faulty.rsc:1:6: error: ' \
+    "$CHRIMG" inject --lint warn judged.img faulty.rsc
+check_exit "--append to errors is refused all the same" 1 'has errors' \
+    "$CHRIMG" inject --append --lint warn judged.img site.rsc
+check_exit "in JSON" 0 '"severity": "error"' "$CHRIMG" inject --replace --lint warn --json judged.img old.rsc
+partition judged.img 2 judged.part
+dumped judged.part rw/autorun.scr >got.scr
+check "bytes that are not UTF-8 are in the image as they are" \
+    cmp got.scr <(printf '# from old.rsc\n/\n'; cat old.rsc)
+check "--render prints the same" cmp got.scr <("$CHRIMG" inject --render --lint warn old.rsc 2>/dev/null)
+sed -i '$d' old.rsc
+check_exit "alone they are a warning" 0 '^old.rsc:1:6: warning: this and 2 more bytes' \
+    "$CHRIMG" inject --replace judged.img old.rsc
+check_exit "and can be appended to" 0 '^wrote' "$CHRIMG" inject --append judged.img site.rsc
+check_equal "-n shows them as question marks" \
+    "$("$CHRIMG" inject -n --replace judged.img old.rsc 2>/dev/null | sed -n '/caf/,$p')" \
+    $'# caf?\n:put "?? \305\276"'
+check_equal "so does JSON" \
+    "$("$CHRIMG" inject -n --replace --json judged.img old.rsc | jq -r .script | sed -n '/caf/,$p')" \
+    $'# caf?\n:put "?? \305\276"'
+rm judged.img judged.part
+
 inject --render base.rsc site.rsc >got.scr
 check "--render prints what inject writes" cmp got.scr wanted.scr
 check_exit "--render not on a terminal" 0 'not on a terminal' \
