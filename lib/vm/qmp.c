@@ -20,6 +20,7 @@
 struct qmp {
     int fd;
     bool broken; /* out of step: answers cannot be told from each other any more */
+    bool in_step; /* one of our commands was answered */
     uint64_t last_id;
     struct qmp_parser parser;
     char bytes[READ_SIZE];
@@ -124,6 +125,16 @@ static void tell_event(const struct qmp *qmp, const struct qmp_message *message)
         qmp->on_event(message->name, message->body, qmp->event_context);
 }
 
+/*
+ * QEMU serves one client after the other, and what one that is gone has asked is answered to
+ * the next: before the first answer to this one, or, where that was taken for it, soon behind.
+ */
+static bool is_for_another(const struct qmp *qmp, const struct qmp_message *message)
+{
+    return message->kind != QMP_GREETING && message->id != 0 &&
+           (message->id < qmp->last_id || (message->id != qmp->last_id && !qmp->in_step));
+}
+
 /* The answer to the last command; events in between are told. */
 static int take_answer(struct qmp *qmp, const char *command, int64_t deadline, json_t **result,
                        struct chr_error *err)
@@ -138,8 +149,11 @@ static int take_answer(struct qmp *qmp, const char *command, int64_t deadline, j
             tell_event(qmp, &message);
             continue;
         }
+        if (is_for_another(qmp, &message))
+            continue;
         if (message.kind == QMP_GREETING || message.id != qmp->last_id)
             return err_set(err, CHR_E_IO, "QEMU answers what was not asked");
+        qmp->in_step = true;
         if (message.kind == QMP_ERROR) {
             (void)err_set(err, CHR_E_REFUSED, "QEMU refuses %s: %s", command,
                           json_string_value(json_object_get(message.body, "desc")));

@@ -253,6 +253,27 @@ static void answers_and_events(void **state)
     join(&server);
 }
 
+/* What a client has asked that was interrupted, QEMU answers to the next one. */
+static void answers_to_another(void **state)
+{
+    static const char said[] = GREETING
+        "{\"return\": {}, \"id\": 4}\r\n{\"error\": {\"class\": \"x\", \"desc\": \"y\"}, \"id\": 9}\r\n" OK_1
+        OK_1 "{\"return\": 2, \"id\": 2}\r\n";
+    struct server server;
+    struct chr_error err;
+    struct qmp *qmp = NULL;
+    json_t *result = NULL;
+    int64_t deadline = clock_ms() + LATE_MS;
+
+    (void)state;
+    assert_done(qmp_from_fd(serve_text(&server, said, 1, true), deadline, &qmp, &err), &err);
+    assert_done(qmp_command(qmp, "query-status", NULL, deadline, &result, &err), &err);
+    assert_int_equal(json_integer_value(result), 2);
+    json_decref(result);
+    qmp_close(qmp);
+    join(&server);
+}
+
 static void nobody_listens(void **state)
 {
     struct chr_error err;
@@ -377,7 +398,7 @@ int main(void)
         cmocka_unit_test(hundred_megabytes),
         cmocka_unit_test(endless_events),
         cmocka_unit_test(events_past_the_deadline),
-        cmocka_unit_test(answers_and_events),
+        cmocka_unit_test(answers_and_events), cmocka_unit_test(answers_to_another),
         cmocka_unit_test(nobody_listens),
         cmocka_unit_test(somebody_else_is_served),
         cmocka_unit_test(any_split),
