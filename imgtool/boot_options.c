@@ -237,6 +237,7 @@ static int take_ready(const struct command *command, struct chr_boot_options *op
     regex_t pattern;
     long port;
 
+    options->ready_asked = true;
     if (strcmp(optarg, "http") == 0)
         options->ready = CHR_READY_HTTP;
     else if (strcmp(optarg, "none") == 0)
@@ -374,6 +375,8 @@ int boot_check_options(const struct command *command, const struct boot_argument
 {
     const struct chr_boot_options *options = &arguments->options;
 
+    if (options->foreground && options->ready_asked && options->ready != CHR_READY_NONE)
+        return usage_error(command, "-i waits for nothing: leave out --ready");
     if (options->foreground && arguments->json)
         return usage_error(command, "-i and --json exclude each other");
     if (options->foreground &&

@@ -176,7 +176,6 @@ static int boot_and_run(const char *image, struct chr_boot_options *options, cha
     struct chr_error err;
     int result;
 
-    watch.note = NULL;
     result = chr_boot(image, options, &watch, &report, &err);
     ui_waiting_end();
     if (result < 0)
@@ -200,34 +199,62 @@ static int run_guarded(const char *image, struct chr_boot_options *options, char
         options->name = name;
     options->throwaway = true;
     options->remove = true;
+    options->must_wait = true; /* the command is to find a router */
     guardian = guardian_begin(options->name);
     result = boot_and_run(image, options, argv, &guardian);
     guardian_end(&guardian);
     return result;
 }
 
+/* Where the first "--" is, behind which nothing is ours; ARGC for none. */
+static int end_of_ours(int argc, char **argv)
+{
+    int i = 1;
+
+    while (i < argc && strcmp(argv[i], "--") != 0)
+        i++;
+    return i;
+}
+
+/* "IMG -- CMD...": what getopt has left up to END, and then the command; NULL, and the exit code. */
+static char **take_command(const struct command *command, int end, int argc, char **argv,
+                           int *status)
+{
+    *status = EXIT_DONE;
+    if (optind + 1 < end)
+        *status = usage_error(command, "-- goes before the command: IMG -- CMD...; what is %s?",
+                              argv[optind + 1]);
+    else if (optind >= end || end + 1 >= argc)
+        *status = usage_error(command, "name the image and the command: IMG -- CMD...");
+    return *status == EXIT_DONE ? argv + end + 1 : NULL;
+}
+
+static int check_options(const struct command *command, const struct boot_arguments *arguments)
+{
+    int status = boot_check_options(command, arguments);
+
+    if (status != EXIT_DONE)
+        return status;
+    if (arguments->options.show != CHR_SHOW_NONE || arguments->options.foreground ||
+        arguments->options.write || arguments->json)
+        return usage_error(command, "-i, --write, --json and the options that show the command are "
+                                    "for chrimg boot");
+    return EXIT_DONE;
+}
+
 static int run(const struct command *command, int argc, char **argv)
 {
     struct boot_arguments arguments = {0};
+    int end = end_of_ours(argc, argv);
+    char **rest;
     int status;
 
-    /* "+": the options end at IMG, those of CMD are not ours. */
-    if (take_options(command, argc, argv, "+" BOOT_SHORT_OPTIONS, boot_long_options,
-                     boot_take_option, &arguments, &status) &&
-        (status = boot_check_options(command, &arguments)) == EXIT_DONE) {
-        char **rest = argv + optind + 1;
-
-        if (optind < argc && rest[0] != NULL && strcmp(rest[0], "--") == 0)
-            rest++;
-        if (arguments.options.show != CHR_SHOW_NONE || arguments.options.foreground ||
-            arguments.options.write || arguments.json)
-            status = usage_error(command, "-i, --write, --json and the options that show the "
-                                          "command are for chrimg boot");
-        else if (optind >= argc || rest[0] == NULL)
-            status = usage_error(command, "name the image and the command: IMG -- CMD...");
-        else
-            status = run_guarded(argv[optind], &arguments.options, rest);
-    }
+    /* Without a "--", "+": what is behind the image may be a command's option. */
+    if (take_options(command, end, argv, end < argc ? BOOT_SHORT_OPTIONS : "+" BOOT_SHORT_OPTIONS,
+                     boot_long_options, boot_take_option, &arguments, &status) &&
+        (status = check_options(command, &arguments)) == EXIT_DONE &&
+        (rest = take_command(command, end, argc, argv, &status)) != NULL)
+        status = run_guarded(argv[optind], &arguments.options, rest);
     boot_arguments_release(&arguments);
     return status;
 }

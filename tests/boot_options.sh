@@ -68,9 +68,27 @@ refuses 2 'one of --print, --script' --print --script stock.img
 refuses 2 '-i goes with no --systemd' -i --systemd stock.img
 refuses 2 '-i and --json exclude' -i --json stock.img
 refuses 2 '--json reports a start' --json --print stock.img
+refuses 2 '-i waits for nothing: leave out --ready' -i --ready serial:x stock.img
+refuses 2 '--ready http needs --net user' --net none --ready http stock.img
+refuses 2 'hint: --ready serial:PATTERN' --net socket:x --ready tcp:22 stock.img
 refuses 2 '--name: 1 to 32 .*not "../x"' --name ../x stock.img
 refuses 2 '--firmware is CODE or CODE,VARS' --firmware ,x stock.img
 refuses 2 'is no name for a unit' --systemd='a b' stock.img
+
+run_refuses() { check_exit "run ${*:2}: $1" 2 "$1" "$CHRIMG" run "${@:2}"; } # PATTERN ARGUMENT...
+run_refuses 'hint: --ready serial:PATTERN .*, --ready none' --net none stock.img -- true
+run_refuses 'HTTP cannot be waited for' --net socket:x stock.img -- true
+run_refuses '--ready http needs --net user' --net none --ready http stock.img -- true
+run_refuses '--mem is a size' stock.img --mem much -- true
+run_refuses '-i, --write, --json' stock.img --json -- true
+run_refuses '-- goes before the command: IMG -- CMD...; what is true' stock.img true
+run_refuses 'what is --accel' stock.img --accel tcg true
+run_refuses 'what is other.img' stock.img other.img -- true
+run_refuses 'name the image and the command' stock.img --
+run_refuses 'name the image and the command' stock.img
+run_refuses 'name the image and the command' -- true
+check_exit 'run: options may stand behind the image, and after -- they are the command'"'"'s' 127 \
+    'cannot run ./no-such-program: ' "$CHRIMG" run stock.img --accel tcg -- ./no-such-program --accel kvm
 
 unreachable() { "$CHRIMG" boot --ready tcp:99 stock.img; }
 check_exit '--ready of a port that nothing leads to' 2 'hint: --forward 0:99 adds it' unreachable

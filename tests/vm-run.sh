@@ -371,6 +371,8 @@ run_code() {
     [ $? -eq 7 ]
 }
 check "run: the command finds the router, and its exit code is ours" run_code
+check_exit "run: what boot says of its plan, run says, too" 3 'nothing is kept' \
+    "$CHRIMG" run stock.img --ready none -- sh -c 'exit 3'
 # Python starts its children with SIGCHLD as it is told; a shell would not.
 run_without_sigchld() {
     python3 -c 'import signal, subprocess, sys

@@ -208,8 +208,18 @@ static int without_user_net(const struct vm_case *vm, struct vm_plan *plan, stru
         return err_set(err, CHR_E_USAGE, "--forward leads through the user network: add --net user");
     if (vm->options->listen != NULL)
         return err_set(err, CHR_E_USAGE, "--listen is for forwards, which need --net user");
-    if (vm->options->ready == CHR_READY_TCP)
-        return err_set(err, CHR_E_USAGE, "--ready tcp needs --net user");
+    if (vm->options->ready == CHR_READY_TCP ||
+        (vm->options->ready == CHR_READY_HTTP && vm->options->ready_asked)) {
+        (void)err_set(err, CHR_E_USAGE, "--ready %s needs --net user",
+                      vm->options->ready == CHR_READY_TCP ? "tcp" : "http");
+        return err_hint(err, "--ready serial:PATTERN waits for what the router says there");
+    }
+    if (vm->options->ready == CHR_READY_HTTP && vm->options->must_wait) {
+        (void)err_set(err, CHR_E_USAGE, "without a user network, the router's HTTP cannot be waited "
+                      "for");
+        return err_hint(err, "--ready serial:PATTERN waits for what the router says, --ready none runs "
+                        "the command at once");
+    }
     if (vm->options->ready == CHR_READY_HTTP) {
         plan_note(plan, "no user network, so nothing is waited for; --ready serial:PATTERN can");
         plan->ready = CHR_READY_NONE;

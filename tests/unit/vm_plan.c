@@ -628,6 +628,13 @@ static const struct row {
     {"--ready tcp without user network", linux_x86, NULL, &stock,
      {NETS(NET(TAP, "tap0")), .ready = CHR_READY_TCP, .ready_port = 22}, .code = CHR_E_USAGE,
      .error = "--ready tcp needs --net user"},
+    {"--ready http without user network", linux_x86, NULL, &stock, {NETS(NET(NONE, "")), .ready_asked = true},
+     .code = CHR_E_USAGE, .error = "--ready http needs --net user"},
+    {"nothing to wait for", linux_x86, NULL, &stock, {NETS(NET(NONE, ""))}, .note = "so nothing is waited for"},
+    {"nothing to wait for, where a command is to find a router", linux_x86, NULL, &stock,
+     {NETS(NET(NONE, "")), .must_wait = true}, .code = CHR_E_USAGE, .error = "HTTP cannot be waited for"},
+    {"the same, and none was asked for", linux_x86, NULL, &stock,
+     {NETS(NET(NONE, "")), .must_wait = true, .ready = CHR_READY_NONE, .ready_asked = true}, .has = {" -name "}},
 
     /* vfio */
     {"a card", linux_x86, card, &stock, {CARD}, .has = {" -device vfio-pci,host=0000:01:00.0 "}},
