@@ -117,6 +117,15 @@ static bool is_property(const struct rsc_statement *statement, size_t i)
     return true;
 }
 
+static bool has_property(const struct rsc_statement *statement, const char *name)
+{
+    for (size_t i = 1; i < statement->count; i++)
+        if (statement->words[i].has_key && statement->words[i].key_len == strlen(name) &&
+            memcmp(statement->text + statement->words[i].off, name, strlen(name)) == 0)
+            return true;
+    return false;
+}
+
 static bool word_is(const struct rsc_statement *statement, size_t i, const char *text)
 {
     return i < statement->count && statement->words[i].len == strlen(text) &&
@@ -125,7 +134,8 @@ static bool word_is(const struct rsc_statement *statement, size_t i, const char 
 
 /*
  * Whether this is the language's set or find, whose colon may be left out: "set NAME
- * VALUE", "find TEXT PART".  With properties, with "where" or alone, it is that of a menu.
+ * VALUE", "find TEXT PART", "find in=TEXT key=PART".  With other properties, with "where" or
+ * alone, it is that of a menu.
  */
 static bool is_of_language(const struct rsc_statement *statement)
 {
@@ -133,7 +143,8 @@ static bool is_of_language(const struct rsc_statement *statement)
 
     if (find && (statement->count < 3 || word_is(statement, 1, "where")))
         return false;
-    if (find && !is_property(statement, 1) && !is_property(statement, 2))
+    if (find && ((!is_property(statement, 1) && !is_property(statement, 2)) ||
+                 (has_property(statement, "in") && has_property(statement, "key"))))
         return true;
     for (size_t i = 1; i < statement->count; i++)
         if (is_property(statement, i))

@@ -227,6 +227,8 @@ static void test_beginnings(void **state)
         {"/", ""},
         {"$f 1", ""},
         {":put [find]", "E1:7 not-a-command"},
+        {":put [find key=$x in=$list]", ""},
+        {":put [find key=$x]", "E1:7 not-a-command"},
         {":put [/ip address find]", ""},
         {"/ip address set [find interface=x] comment=\"y\"", ""},
         {"/ip address\nset [find interface=x] comment=(\"y\" . [get 0 comment])", ""},
