@@ -30,7 +30,7 @@ static const char *const log_verbs[] = {"log debug", "log error", "log info", "l
 static bool is_verb(const char *word, size_t len)
 {
     for (size_t i = 0; i < COUNT(verbs); i++)
-        if (verbs[i][0] == word[0] && (len >= 3 || strlen(verbs[i]) == len) && strncmp(verbs[i], word, len) == 0 &&
+        if ((len >= 3 || strlen(verbs[i]) == len) && strncmp(verbs[i], word, len) == 0 &&
             strlen(verbs[i]) >= len)
             return true;
     return false;

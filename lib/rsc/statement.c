@@ -261,13 +261,12 @@ static bool is_unsure(const struct rsc_parser *parser, const struct frame *outer
                       const struct rsc_word *word)
 {
     static const char *const control[] = {"if", "for", "while", "retry", "parse"};
-    const struct rsc_word *before = word - 1;
+    bool first = word == &parser->words[outer->first];
 
     if (word->has_key)
         return !command_is(parser, outer, "foreach") || word->key_len != 2; /* in={1;2} */
     return word->len > 0 || command_is_one_of(parser, outer, control, COUNT(control)) ||
-           (word > &parser->words[outer->first] && before->has_key &&
-            before->len == before->key_len + 1); /* "do= {" */
+           (!first && word[-1].has_key && word[-1].len == word[-1].key_len + 1); /* "do= {" */
 }
 
 /* Whether the statement calls what a variable or an expression gives: "$f x={ ... }". */
@@ -286,7 +285,8 @@ static bool runs_now(const struct rsc_parser *parser, const struct frame *outer,
     static const char *const now[] = {"do", "else", "on-error", "command"};
 
     return key_is(parser, word, now, command_is(parser, outer, "foreach") ? 3 : COUNT(now)) ||
-           (command_is(parser, outer, "onerror") && span_is(parser->text, word->off, word->key_len, "in"));
+           (command_is(parser, outer, "onerror") &&
+            span_is(parser->text, word->off, word->key_len, "in"));
 }
 
 /* Whether the brace that opens in WORD holds commands, and when they run. */

@@ -329,7 +329,8 @@ static void track_value(struct expander *expander, const struct rsc_unit *unit, 
         return;
     }
     /* A word goes on in the next line, behind its blanks; no quote can be put around both. */
-    if (goes_on && (!expander->value_plain || expander->value_begin + unit->len < expander->out->len)) {
+    if (goes_on && (!expander->value_plain ||
+                    expander->value_begin + unit->len < expander->out->len)) {
         expander->value_plain = false;
         return;
     }
