@@ -155,6 +155,27 @@ paused_is_told_to_quit() {
     "$CHRIMG" stop paused >said 2>&1 && cat said && grep -q 'was paused' said && nothing_is_left paused
 }
 
+# Nobody takes what a --rm machine keeps for left over while it is started again, however long that takes.
+restart_keeps_the_disk() { # RESTART-OPTION...
+    local overlay inode waiting
+    boot plain.img --name again --rm --ready none || return
+    overlay=$(echo "$state"/again/disk-*.qcow2)
+    inode=$(stat -c %i "$overlay") || return
+    "$CHRIMG" wait again >waited 2>&1 &
+    waiting=$!
+    # Time to get to the lock before the start does.
+    strace -D -o trace -e trace=flock,connect -e inject=flock,connect:delay_enter=300000 \
+        "$CHRIMG" restart "$@" again >said 2>&1 &
+    while kill -0 $! 2>/dev/null; do "$CHRIMG" ps >/dev/null; sleep 1; done
+    wait $! || { cat said; return 1; }
+    wait "$waiting" || return
+    [[ $(stat -c %i "$overlay") == "$inode" ]] || { echo 'the overlay is another one'; return 1; }
+    # For good, `wait` ends, and nothing is left.
+    "$CHRIMG" wait again >waited 2>&1 &
+    waiting=$!
+    "$CHRIMG" stop --now again && wait "$waiting" && nothing_is_left again
+}
+
 # ---- machines that others start, files of others ----
 
 printed_line_is_an_instance() {
@@ -248,6 +269,11 @@ check 'nothing is left of it' nothing_is_left life
 check 'a guest that ignores the power button is ended after the deadline' power_button_is_ignored
 check 'one that is stopped meanwhile is not waited for' stopped_meanwhile_is_not_waited_for
 check 'one that is paused is told to quit, and stop says so' paused_is_told_to_quit
+if strace -D -o trace true 2>/dev/null; then
+    check 'restart of a --rm machine keeps its disk, whoever waits for it' restart_keeps_the_disk --now
+else
+    skip 'restart of a --rm machine keeps its disk' 'strace cannot be used here'
+fi
 check 'kill -9 of chrimg, at any time, hides nothing' chrimg_is_killed
 check 'kill -9 of chrimg run ends its command and its machine' run_is_killed command_runs
 check 'also while it boots' run_is_killed machine_runs

@@ -8,6 +8,7 @@
 #include "vm/host.h"
 #include "vm/instance.h"
 #include "vm/ready.h"
+#include "vm/stop.h"
 
 static inline void vm_host_cleanup(struct vm_host **host)
 {
@@ -139,6 +140,26 @@ bool boot_uses_image(const char *path, char name[CHR_BOOT_NAME_MAX + 1]);
 /* Find instance NAME (NULL: as chr_vm_get()) and read its record. */
 int boot_find(const char *name, bool off_too, struct vm_instance *instance,
               struct vm_record *record, struct chr_error *err);
+
+/* How a machine is stopped for boot_again(). */
+struct boot_stop {
+    int64_t patience_ms;          /* for the guest to shut down; 0: QEMU quits at once */
+    vm_called_off_fn *called_off; /* vm_stop_unless(); or NULL */
+};
+
+/*
+ * Read RECORD anew, under the instance's lock, and end its machine if it runs.  The lock is
+ * kept, for boot_again(): until the machine is there again nobody takes what it keeps (--rm)
+ * for left over.  On failure the lock is not held, but for CHR_E_CANCELLED.
+ */
+int boot_stop(struct vm_instance *instance, struct vm_record *record, const struct boot_stop *stop,
+              enum vm_stopped *how, struct chr_error *err);
+
+/* What OPTIONS mean, in ms. */
+int64_t boot_stop_patience(const struct chr_stop_options *options);
+
+/* Whether RECORD's machine runs can be told here: 0; else CHR_E_REFUSED. */
+int boot_refuse_foreign(const struct vm_record *record, struct chr_error *err);
 
 /* Start RECORD's machine as it was started and wait for READY; for restart and snapshots. */
 int boot_again(struct vm_instance *instance, struct vm_record *record, enum chr_ready ready,

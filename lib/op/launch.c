@@ -7,7 +7,6 @@
 #include "op/boot.h"
 #include "vm/argv.h"
 #include "vm/clock.h"
-#include "vm/stop.h"
 
 /* A guest that gets the power button in the middle of its boot may not hear it. */
 #define GIVE_UP_PATIENCE_MS 5000
@@ -290,8 +289,12 @@ int boot_fall_back(const struct boot_start *start, enum chr_ready ready,
     (void)snprintf(text, sizeof text,
                    "%s does not run guests on this host; started again with emulation (TCG)",
                    is_kvm ? "KVM" : "HVF");
-    if (vm_stop(start->record, start->process, 0, &how, err) < 0)
+    /* From here to the start, nobody is to take what it keeps for left over. */
+    if ((start->instance->lock < 0 && vm_instance_lock_new(start->instance, err) < 0) ||
+        vm_stop(start->record, start->process, 0, &how, err) < 0) {
+        vm_instance_unlock(start->instance);
         return -1;
+    }
     if (watch->note != NULL)
         watch->note(text, watch->context);
     begin = clock_ms();

@@ -1,4 +1,4 @@
-/* Instances by name: list, describe, stop, restart, wait. */
+/* Instances by name: list, describe, stop, wait. */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -7,7 +7,6 @@
 
 #include "op/boot.h"
 #include "vm/clock.h"
-#include "vm/stop.h"
 
 #define STOP_SECONDS 60
 #define STATUS_PATIENCE_MS 1000
@@ -289,7 +288,7 @@ int chr_vm_get(const char *name, bool off_too, struct chr_vm **out, struct chr_e
     return *out != NULL ? 0 : -1;
 }
 
-/* ---- stop, restart, wait ---- */
+/* ---- stop, wait ---- */
 
 static enum chr_stopped public_stop(enum vm_stopped how)
 {
@@ -300,16 +299,30 @@ static enum chr_stopped public_stop(enum vm_stopped how)
                                       : CHR_STOPPED_KILLED;
 }
 
+int64_t boot_stop_patience(const struct chr_stop_options *options)
+{
+    return options->now ? 0 : INT64_C(1000) * (options->timeout != 0 ? options->timeout : STOP_SECONDS);
+}
+
+int boot_refuse_foreign(const struct vm_record *record, struct chr_error *err)
+{
+    if (!vm_record_is_foreign(record))
+        return 0;
+    (void)err_set(err, CHR_E_REFUSED, "%s was started on another host, or in another container: "
+                  "whether it runs cannot be told here", record->name);
+    return err_hint(err, "stop it there; where that host is gone, chrimg stop --forget %s removes "
+                    "what is kept of it", record->name);
+}
+
 /* Nothing that its router has written is lost with it. */
 static int end_machine(const struct vm_record *record, const struct vm_process *process,
                        const struct chr_stop_options *options, enum vm_stopped *how,
                        struct chr_error *err)
 {
     AUTO_RESCUE struct boot_rescue rescue = {.fd = -1};
-    int64_t seconds = options->now ? 0 : options->timeout != 0 ? options->timeout : STOP_SECONDS;
 
     return boot_rescue_begin(record, options, &rescue, err) < 0 ||
-                   vm_stop(record, process, seconds * 1000, how, err) < 0
+                   vm_stop(record, process, boot_stop_patience(options), how, err) < 0
                ? -1
                : boot_rescue_finish(&rescue, options->saved, err);
 }
@@ -322,12 +335,8 @@ static int stop_record(struct vm_instance *instance, const struct vm_record *rec
     AUTO_VM_PROCESS struct vm_process process = VM_NO_PROCESS;
 
     *how = VM_STOP_GONE;
-    if (!options->forget && vm_record_is_foreign(record)) {
-        (void)err_set(err, CHR_E_REFUSED, "%s was started on another host, or in another container: "
-                      "whether it runs cannot be told here", record->name);
-        return err_hint(err, "stop it there; where that host is gone, chrimg stop --forget %s removes "
-                        "what is kept of it", record->name);
-    }
+    if (!options->forget && boot_refuse_foreign(record, err) < 0)
+        return -1;
     if (!record->adopted)
         vm_instance_note_stop(instance);
     if (vm_record_process(record, &process) &&
@@ -348,49 +357,6 @@ int chr_vm_stop(const char *name, const struct chr_stop_options *options, enum c
         stop_record(&instance, &record, options, &stopped, err) < 0)
         return -1;
     *how = public_stop(stopped);
-    return 0;
-}
-
-int chr_vm_restart(const char *name, const struct chr_stop_options *options,
-                   const struct chr_vm_watch *watch, struct chr_boot_report **out,
-                   struct chr_error *err)
-{
-    AUTO_VM_RECORD struct vm_record record = {0};
-    struct vm_instance instance;
-    struct boot_result result = {0};
-    enum vm_stopped how;
-    int64_t begin;
-    bool removed;
-
-    if (boot_find(name, true, &instance, &record, err) < 0)
-        return -1;
-    if (record.adopted) {
-        (void)err_set(err, CHR_E_REFUSED, "%s was started by something else than chrimg boot",
-                      record.name);
-        return err_hint(err, "chrimg stop %s, then start it the same way again", record.name);
-    }
-    if (boot_check_again(&record, err) < 0)
-        return -1;
-    removed = record.remove;
-    record.remove = false; /* it is to come back */
-    if (stop_record(&instance, &record, options, &how, err) < 0)
-        return -1;
-    record.remove = removed;
-    *out = mem_new(1, sizeof **out, err);
-    if (*out == NULL)
-        return -1;
-    begin = clock_ms();
-    if (boot_again(&instance, &record, record.ready, watch, &result, err) < 0 ||
-        ((*out)->vm = boot_describe(&record, err)) == NULL) {
-        chr_boot_report_free(*out);
-        *out = NULL;
-        return -1;
-    }
-    (*out)->fell_back = result.fell_back;
-    (*out)->start_ms = result.start_ms;
-    (*out)->ready_ms = result.ready_ms;
-    (*out)->waited = record.ready != CHR_READY_NONE;
-    (*out)->total_ms = clock_ms() - begin;
     return 0;
 }
 

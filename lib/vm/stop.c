@@ -9,6 +9,7 @@
 
 #define QMP_PATIENCE_MS 3000
 #define BUTTON_STEP_MS 5000
+#define CALLED_OFF_STEP_MS 100
 /* It has said that it ends: what takes time is writing out what the guest has written. */
 #define QUIT_PATIENCE_MS 30000
 #define TERM_PATIENCE_MS 2000
@@ -41,19 +42,37 @@ static bool can_react(const struct vm_record *record, int64_t deadline)
     return running;
 }
 
+static bool is_called_off(vm_called_off_fn *called_off)
+{
+    return called_off != NULL && called_off();
+}
+
+/* Until it is gone: true.  False at DEADLINE, or soon after it is called off. */
+static bool wait_for_end(const struct vm_process *process, int64_t deadline,
+                         vm_called_off_fn *called_off)
+{
+    do {
+        int64_t next = clock_ms() + CALLED_OFF_STEP_MS;
+
+        if (vm_process_wait(process, called_off != NULL && next < deadline ? next : deadline))
+            return true;
+    } while (clock_ms() < deadline && !is_called_off(called_off));
+    return false;
+}
+
 /* A press that comes while the guest still boots is not heard: so more than one. */
 static bool press_button(const struct vm_record *record, const struct vm_process *process,
-                         int64_t deadline)
+                         int64_t deadline, vm_called_off_fn *called_off)
 {
     do {
         int64_t next = clock_ms() + BUTTON_STEP_MS;
 
         if (!tell(record, "system_powerdown", deadline))
             return !vm_process_is_alive(process);
-        if (vm_process_wait(process, next < deadline ? next : deadline))
+        if (wait_for_end(process, next < deadline ? next : deadline, called_off))
             return true;
         /* Stopped meanwhile, as by a full disk: nobody is left who could hear the button. */
-    } while (clock_ms() < deadline && can_react(record, deadline));
+    } while (clock_ms() < deadline && !is_called_off(called_off) && can_react(record, deadline));
     return !vm_process_is_alive(process);
 }
 
@@ -74,8 +93,9 @@ static int kill_it(const struct vm_record *record, const struct vm_process *proc
                    (long)process->pid);
 }
 
-int vm_stop(const struct vm_record *record, const struct vm_process *process, int64_t patience_ms,
-            enum vm_stopped *how, struct chr_error *err)
+int vm_stop_unless(const struct vm_record *record, const struct vm_process *process,
+                   int64_t patience_ms, vm_called_off_fn *called_off, enum vm_stopped *how,
+                   struct chr_error *err)
 {
     int64_t deadline = clock_ms() + patience_ms;
     bool was_asked;
@@ -86,10 +106,19 @@ int vm_stop(const struct vm_record *record, const struct vm_process *process, in
     *how = VM_STOP_POWERDOWN;
     /* Another client (a snapshot of the memory takes its time) is no reason to be impolite. */
     was_asked = patience_ms > 0 && can_react(record, deadline);
-    if (was_asked && press_button(record, process, deadline))
+    if (was_asked && press_button(record, process, deadline, called_off))
         return 0;
+    if (is_called_off(called_off))
+        return err_set(err, CHR_E_CANCELLED, "interrupted: %s %s", record->name,
+                       was_asked ? "is asked to shut down, and runs yet" : "runs as before");
     *how = was_asked ? VM_STOP_DEAF : VM_STOP_QUIT;
     if (tell(record, "quit", clock_ms() + QMP_PATIENCE_MS) && vm_process_wait(process, clock_ms() + QUIT_PATIENCE_MS))
         return 0;
     return kill_it(record, process, how, err);
+}
+
+int vm_stop(const struct vm_record *record, const struct vm_process *process, int64_t patience_ms,
+            enum vm_stopped *how, struct chr_error *err)
+{
+    return vm_stop_unless(record, process, patience_ms, NULL, how, err);
 }

@@ -20,4 +20,15 @@ enum vm_stopped {
 int vm_stop(const struct vm_record *record, const struct vm_process *process, int64_t patience_ms,
             enum vm_stopped *how, struct chr_error *err);
 
+/* Whether what was begun is not wanted any more; asked about ten times a second. */
+typedef bool vm_called_off_fn(void);
+
+/*
+ * The same, while CALLED_OFF (or NULL) says no: when it says yes before the guest has shut
+ * down, CHR_E_CANCELLED, and QEMU is not ended.  The guest may have heard its button.
+ */
+int vm_stop_unless(const struct vm_record *record, const struct vm_process *process,
+                   int64_t patience_ms, vm_called_off_fn *called_off, enum vm_stopped *how,
+                   struct chr_error *err);
+
 #endif
