@@ -144,6 +144,20 @@ doctor_of XDG_STATE_HOME="$WORK/open" 'missing +instances: .*others may use it'
 doctor_of XDG_RUNTIME_DIR="$WORK/file" 'missing +instances: .*'
 mkdir -p 'wide/chrimg' && chmod 777 wide/chrimg
 doctor_of XDG_RUNTIME_DIR="$WORK/wide" 'missing +instances: .*others may use it'
+# A file system without any room: its only byte is taken.
+without_room() { # VARIABLE
+    unshare -rm sh -c 'mkdir -p full && mount -t tmpfs -o size=4k,mode=700 none full && printf x >full/x &&
+        env "$1=$PWD/full" "$CHRIMG" doctor' - "$1"
+}
+export CHRIMG
+for variable in XDG_STATE_HOME XDG_RUNTIME_DIR; do
+    if unshare -rm true 2>/dev/null; then
+        check_exit "doctor: no room for $variable" 1 'missing +instances: cannot write .*[Nn]o space' without_room "$variable"
+        check_exit "and what to do" 1 "set $variable to a folder" without_room "$variable"
+    else
+        skip "doctor: no room for $variable" 'no mount namespace can be made here'
+    fi
+done
 long=$WORK/$(printf 'l%.0s' $(seq $((103 - 13 - 20 - ${#WORK} - 8))))
 mkdir -m 700 "$long"
 check_exit 'doctor: a runtime folder with room for short names only' 0 'lacking +instances: .*leaves 20 of the 32' \

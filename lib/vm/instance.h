@@ -74,7 +74,7 @@ int vm_instance_lock_new(struct vm_instance *instance, struct chr_error *err);
 
 /*
  * Do what a start does first, and take it back: make the folders of an instance that
- * nobody has, and lock it.
+ * nobody has, lock it, and write a small file into each.
  */
 int vm_instance_try_folders(const struct vm_host *host, struct chr_error *err);
 
