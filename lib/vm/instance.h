@@ -40,6 +40,7 @@ struct vm_record {
     char *log_file; /* QEMU's own */
     bool remove;    /* the instance goes when the machine is off */
     bool adopted;   /* somebody else started QEMU: there is no file of this record */
+    bool fresh;     /* the instance is new with this start; not written down */
     bool damaged;   /* the file tells nothing; what is here was seen in the folders */
     enum chr_ready ready;
     uint16_t ready_port;
