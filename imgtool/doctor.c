@@ -34,8 +34,10 @@ static void print_item(const struct chr_doctor_item *item)
               item->good ? "good" : item->needed ? "missing" : "lacking");
     ui_out(" ");
     ui_labelled(9, item->what, item->state);
-    if (item->remedy[0] != '\0')
-        ui_out("         %s\n", item->remedy);
+    if (item->remedy[0] == '\0')
+        return;
+    ui_out("%*s", 9, "");
+    ui_wrapped(9, item->remedy);
 }
 
 static json_t *items_value(const struct chr_doctor_report *report)

@@ -49,29 +49,46 @@ static int print_list_json(const char *path, const struct chr_snapshot *list, si
                                 "snapshots", array));
 }
 
+/* Characters of a row of the table, and where what does not fit there begins on a narrow terminal. */
+#define TABLE_WIDTH 79
+#define NARROW_INDENT 5
+
+static void print_row(const struct chr_snapshot *row, bool narrow)
+{
+    char vm[UI_SIZE_TEXT] = "-";
+    char exclusive[UI_SIZE_TEXT];
+    char date[32] = "-";
+    char text[128];
+    time_t time = (time_t)row->date;
+    struct tm tm;
+
+    if (localtime_r(&time, &tm) != NULL)
+        (void)strftime(date, sizeof date, "%Y-%m-%d %H:%M:%S", &tm);
+    if (row->vm_state_size > 0)
+        (void)ui_size(row->vm_state_size, vm);
+    (void)ui_size(row->exclusive, exclusive);
+    if (!narrow) {
+        ui_out("%-4s %s%*s %-19s %10s %10s\n", row->id, row->tag, (int)ui_padding(row->tag, 32), "",
+               date, vm, exclusive);
+        return;
+    }
+    (void)snprintf(text, sizeof text, "%s, VM state %s, alone %s", date, vm, exclusive);
+    ui_out("%-4s %s\n%*s", row->id, row->tag, NARROW_INDENT, "");
+    ui_wrapped(NARROW_INDENT, text);
+}
+
 static int print_list_text(const char *path, const struct chr_snapshot *list, size_t count)
 {
-    char vm[UI_SIZE_TEXT];
-    char exclusive[UI_SIZE_TEXT];
-    char date[32];
+    bool narrow = ui_is_terminal() && ui_width() < TABLE_WIDTH;
 
     if (count == 0) {
         ui_out("%s has no snapshots\n", path);
         return EXIT_DONE;
     }
-    ui_colour(BOLD, "%-4s %-32s %-19s %10s %10s\n", "ID", "TAG", "DATE", "VM STATE", "ALONE");
-    for (size_t i = 0; i < count; i++) {
-        time_t time = (time_t)list[i].date;
-        struct tm tm;
-
-        (void)snprintf(date, sizeof date, "-");
-        if (localtime_r(&time, &tm) != NULL)
-            (void)strftime(date, sizeof date, "%Y-%m-%d %H:%M:%S", &tm);
-        ui_out("%-4s %s%*s %-19s %10s %10s\n", list[i].id, list[i].tag,
-               (int)ui_padding(list[i].tag, 32), "", date,
-               list[i].vm_state_size > 0 ? ui_size(list[i].vm_state_size, vm) : "-",
-               ui_size(list[i].exclusive, exclusive));
-    }
+    if (!narrow)
+        ui_colour(BOLD, "%-4s %-32s %-19s %10s %10s\n", "ID", "TAG", "DATE", "VM STATE", "ALONE");
+    for (size_t i = 0; i < count; i++)
+        print_row(&list[i], narrow);
     return EXIT_DONE;
 }
 

@@ -149,6 +149,8 @@ static int run_stop(const struct command *command, int argc, char **argv)
     if (!take_options(command, argc, argv, ":h", stop_options, take_option, &arguments, &status) ||
         !vm_name_argument(command, argc, argv, &name, &status))
         return status;
+    if (arguments.options.now && arguments.options.timeout != 0)
+        return usage_error(command, "--now and --timeout exclude each other: does the guest get time?");
     if (arguments.options.forget && name != NULL && is_damaged(name))
         return forget(name, arguments.json);
     if (!find_name(name, name != NULL, found, &status))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Options of `chrimg boot` as they are typed: what is refused and in which words, and what reaches QEMU's
-# arguments. Nothing is started.
+# arguments. No guest is started.
 # shellcheck disable=SC2016,SC2317  # functions are called through check; dollars are for jq and sh
 . "$(dirname "$0")/lib.sh"
 needs_tool qemu-system-x86_64
@@ -75,6 +75,8 @@ refuses 2 '--name: 1 to 32 .*not "../x"' --name ../x stock.img
 refuses 2 '--firmware is CODE or CODE,VARS' --firmware ,x stock.img
 refuses 2 'is no name for a unit' --systemd='a b' stock.img
 
+mkdir ini && refuses 2 '--readconfig ini is a folder; name the file' --readconfig ini stock.img
+check_exit 'stop --now --timeout' 2 '--now and --timeout exclude' "$CHRIMG" stop --now --timeout 4 r
 run_refuses() { check_exit "run ${*:2}: $1" 2 "$1" "$CHRIMG" run "${@:2}"; } # PATTERN ARGUMENT...
 run_refuses 'hint: --ready serial:PATTERN .*, --ready none' --net none stock.img -- true
 run_refuses 'HTTP cannot be waited for' --net socket:x stock.img -- true
@@ -121,6 +123,10 @@ refuses 1 '^chrimg: ./stock.zip is a zip' ./stock.zip
 refuses 1 'hint: chrimg convert ./stock.zip' ./stock.zip
 check_equal 'nothing is left behind' "$(ls r s 2>/dev/null)" 'r:'
 
+# QEMU says so itself: nothing of that start stays.
+refuses 1 'QEMU ended: .*nonsense' --accel tcg --cpu nonsense stock.img
+check_equal 'nothing of it is left' "$("$CHRIMG" ps -a --json | tr -d ' \n')" '{"schema":1,"instances":[]}'
+
 # ---- folders that cannot be had ----
 
 # Also for root, for whom every folder can be written to.
@@ -144,6 +150,20 @@ doctor_of XDG_STATE_HOME="$WORK/open" 'missing +instances: .*others may use it'
 doctor_of XDG_RUNTIME_DIR="$WORK/file" 'missing +instances: .*'
 mkdir -p 'wide/chrimg' && chmod 777 wide/chrimg
 doctor_of XDG_RUNTIME_DIR="$WORK/wide" 'missing +instances: .*others may use it'
+# A file system without any room: its only byte is taken.
+without_room() { # VARIABLE
+    unshare -rm sh -c 'mkdir -p full && mount -t tmpfs -o size=4k,mode=700 none full && printf x >full/x &&
+        env "$1=$PWD/full" "$CHRIMG" doctor' - "$1"
+}
+export CHRIMG
+for variable in XDG_STATE_HOME XDG_RUNTIME_DIR; do
+    if unshare -rm true 2>/dev/null; then
+        check_exit "doctor: no room for $variable" 1 'missing +instances: cannot write .*[Nn]o space' without_room "$variable"
+        check_exit "and what to do" 1 "set $variable to a folder" without_room "$variable"
+    else
+        skip "doctor: no room for $variable" 'no mount namespace can be made here'
+    fi
+done
 long=$WORK/$(printf 'l%.0s' $(seq $((103 - 13 - 20 - ${#WORK} - 8))))
 mkdir -m 700 "$long"
 check_exit 'doctor: a runtime folder with room for short names only' 0 'lacking +instances: .*leaves 20 of the 32' \
@@ -168,14 +188,19 @@ beside_ps() {
     return "$failed"
 }
 check 'doctor, and so boot, beside ps in a loop' beside_ps
-# Words of a path are not broken: what begins a line begins with a status.
-too_wide() { # COLUMNS
-    script -qec "stty cols $1 rows 24; NO_COLOR=1 '$CHRIMG' doctor" /dev/null </dev/null | tr -d '\r' |
-        grep -E '^(good|lacking|missing) ' | awk -v columns="$1" 'length > columns; END { exit !NR }'
+# Words of a path are not broken: one alone may be longer than a line.
+too_wide() { # COLUMNS COMMAND...
+    script -qec "stty cols $1 rows 24; NO_COLOR=1 '$CHRIMG' ${*:2}" /dev/null </dev/null | tr -d '\r' |
+        awk -v columns="$1" 'length > columns && NF > 1; END { exit !NR }'
 }
 if command -v script >/dev/null; then
     for columns in 40 60 80; do
-        check_equal "doctor wraps at $columns columns" "$(too_wide "$columns" || echo nothing)" ''
+        check_equal "doctor wraps at $columns columns" "$(too_wide "$columns" doctor || echo nothing)" ''
+    done
+    "$CHRIMG" convert stock.img tags.qcow2 && "$CHRIMG" snapshot -c a-tag-that-tells tags.qcow2
+    for columns in 50 79; do
+        check_equal "snapshot -l wraps at $columns columns" \
+            "$(too_wide "$columns" snapshot -l tags.qcow2 || echo nothing)" ''
     done
 else
     skip 'doctor wraps at the terminal' 'script is not installed'

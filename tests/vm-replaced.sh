@@ -88,6 +88,10 @@ open_folder() {
 
 check 'images can be made' make_images
 check 'it boots' boots
+in_use='lab.qcow2 is in use: instance r runs from it'
+check 'convert over its image names it' says_leaving_r 1 "$in_use" convert -f stock.img lab.qcow2
+check 'fatten, too' says_leaving_r 1 "$in_use" fatten -f stock.img -o lab.qcow2
+check 'and says what to do' says_leaving_r 1 'hint: chrimg stop r first' convert -f stock.img lab.qcow2
 check 'its image is replaced' replace
 check 'ps shows that' ps_shows_it lab.qcow2
 check 'a disk alone is applied to the new file, and to no machine' says_leaving_r 0 '^lab.qcow2: applied snapshot one$' \

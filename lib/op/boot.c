@@ -223,8 +223,10 @@ static int make_record(struct boot *boot, struct chr_error *err)
 {
     const struct vm_plan *plan = &boot->plan;
     struct vm_record *record = &boot->record;
+    bool fresh = record->fresh; /* another try with other ports */
 
     vm_record_release(record);
+    record->fresh = fresh;
     (void)snprintf(record->name, sizeof record->name, "%s", plan->name);
     record->remove = boot->options.remove || boot->options.throwaway;
     record->ready = plan->ready;

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "op/boot.h"
@@ -17,9 +18,12 @@ static int check_target(const char *file, struct chr_error *err)
 {
     AUTO_CLOSE int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     char head[sizeof READCONFIG_HEAD - 1];
+    struct stat info;
 
     if (fd < 0 && errno == ENOENT)
         return 0;
+    if (fd >= 0 && fstat(fd, &info) == 0 && S_ISDIR(info.st_mode))
+        return err_set(err, CHR_E_USAGE, "--readconfig %s is a folder; name the file to write", file);
     if (fd >= 0 && read(fd, head, sizeof head) == sizeof head &&
         memcmp(head, READCONFIG_HEAD, sizeof head) == 0)
         return 0;

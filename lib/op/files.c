@@ -13,6 +13,7 @@
 #include "base/shell.h"
 #include "block/lock.h"
 #include "block/raw.h"
+#include "op/boot.h"
 #include "op/undo.h"
 
 #define TEMPORARY_SUFFIX ".chrimg-tmp"
@@ -218,9 +219,12 @@ static int hold_old(const char *path, struct blk **old, struct chr_error *err)
         }
         if (raw_from_fd(fd, path, (uint64_t)st.st_size, false, old, err) < 0)
             return -1;
-        if (lock_image(fd, true, path, err) < 0)
-            return err_hint(err, "stop the VM (or the other command) that holds it, or name "
-                                 "another output; what is read here cannot be replaced either");
+        if (lock_image(fd, true, path, err) < 0) {
+            (void)err_hint(err, "stop the VM (or the other command) that holds it, or name "
+                                "another output; what is read here cannot be replaced either");
+            boot_name_holder(path, true, err);
+            return -1;
+        }
     }
     return refuse_restless(path, err);
 }

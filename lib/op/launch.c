@@ -126,6 +126,7 @@ int boot_launch(const struct boot_start *start, struct chr_error *err)
         return -1;
     result = clear_last(start, &old, &is_new, err);
     if (result == 0) {
+        start->record->fresh |= is_new;
         result = start_in_order(start, err);
         if (result < 0)
             take_back(start, &old, is_new);
@@ -322,15 +323,28 @@ static bool is_to_go(const struct vm_record *record, enum vm_outcome outcome)
     return record->remove || outcome != VM_TIMEOUT;
 }
 
-static void end_and_tidy(const struct boot_start *start, enum vm_outcome outcome)
+/* QEMU has refused its arguments: no guest has written to what this start has made. */
+static bool never_ran(const struct boot_start *start, const struct boot_result *result)
 {
-    int64_t patience = outcome == VM_CANCELLED && !start->record->remove ? GIVE_UP_PATIENCE_MS : 0;
+    char serial[8];
+
+    if (result->outcome != VM_DIED || result->seen.last.seen)
+        return false;
+    vm_read_tail(start->record->serial_log, serial, sizeof serial);
+    return serial[0] == '\0';
+}
+
+static void end_and_tidy(const struct boot_start *start, const struct boot_result *result)
+{
+    bool is_patient = result->outcome == VM_CANCELLED && !start->record->remove;
+    bool forget = start->record->fresh && never_ran(start, result);
     enum vm_stopped how;
     struct chr_error ignored;
 
     /* What cannot be ended or removed now is found by the next `chrimg ps`. */
-    if (vm_stop(start->record, start->process, patience, &how, &ignored) == 0)
-        (void)boot_tidy(start->instance, start->record, false, &ignored);
+    if (vm_stop(start->record, start->process, is_patient ? GIVE_UP_PATIENCE_MS : 0, &how,
+                &ignored) == 0)
+        (void)boot_tidy(start->instance, start->record, forget, &ignored);
 }
 
 static void add_hint(struct chr_error *err, const char *format, ...)
@@ -390,7 +404,7 @@ int boot_give_up(const struct boot_start *start, const struct boot_result *resul
     if (result->outcome == VM_TIMEOUT)
         point_at_machine(record, err);
     if (is_to_go(record, result->outcome))
-        end_and_tidy(start, result->outcome);
+        end_and_tidy(start, result);
     return -1;
 }
 

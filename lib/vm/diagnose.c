@@ -101,6 +101,21 @@ static void last_words(char *text, char *words, size_t size)
     words[n] = '\0';
 }
 
+/* What QEMU says when it cannot go on, as it says it: words like "lock" are in much else. */
+static const struct {
+    const char *text;
+    const char *hint;
+} qemu_signs[] = {
+    {"Failed to get \"", "another QEMU, qemu-img or chrimg uses the image; chrimg ps"},
+    {"Failed to get shared \"", "another QEMU, qemu-img or chrimg uses the image; chrimg ps"},
+    {"host forwarding", "another program took the port meanwhile; --forward names others"},
+    {"has invalid size", "firmware is a file of whole 4 KiB, as its package has it: is it the file that "
+                         "--firmware is to name?"},
+    {"combined size of system firmware", "the machine has 8 MiB for firmware: is it the file that "
+                                         "--firmware is to name?"},
+};
+
+/* QEMU is no child of ours, so nobody tells whether a signal has ended it. */
 static int say_died(const struct vm_record *record, struct chr_error *err)
 {
     char text[TAIL_SIZE];
@@ -109,15 +124,37 @@ static int say_died(const struct vm_record *record, struct chr_error *err)
     vm_read_tail(record->log_file, text, sizeof text);
     last_words(text, words, sizeof words);
     if (words[0] == '\0')
-        return err_set(err, CHR_E_IO, "QEMU ended without a word: was the guest turned off?");
+        return err_set(err, CHR_E_IO, "QEMU ended without a word: was the guest turned off, or QEMU "
+                                      "killed?");
     (void)err_set(err, CHR_E_IO, "QEMU ended: %s", words);
-    if (strstr(words, "lock") != NULL)
-        return err_hint(err, "another QEMU, qemu-img or chrimg uses the image; chrimg ps");
-    if (strstr(words, "host forwarding") != NULL)
-        return err_hint(err, "another program took the port meanwhile; --forward names others");
+    for (size_t i = 0; i < sizeof qemu_signs / sizeof qemu_signs[0]; i++)
+        if (strstr(words, qemu_signs[i].text) != NULL)
+            return err_hint(err, "%s", qemu_signs[i].hint);
     if (strstr(words, "CPU model") != NULL)
         return err_hint(err, "qemu-system-%s -cpu help lists what --cpu takes", record->arch);
     return -1;
+}
+
+/*
+ * Whether the serial line ends with a firmware's or a boot loader's words, or has not begun:
+ * then there is no system yet that a network could have.
+ */
+static bool is_before_kernel(const char *serial)
+{
+    static const char *const early[] = {"SeaBIOS", "Booting from", "iPXE", "BdsDxe: ",
+                                        "UEFI firmware", "Loading system"};
+    char copy[TAIL_SIZE];
+    char words[SERIAL_WORDS + 8];
+    const char *last = words;
+
+    (void)snprintf(copy, sizeof copy, "%s", serial);
+    last_words(copy, words, sizeof words);
+    for (const char *p = words; (p = strstr(p, "; ")) != NULL;)
+        last = p += 2;
+    for (size_t i = 0; i < sizeof early / sizeof early[0]; i++)
+        if (strstr(last, early[i]) != NULL)
+            return true;
+    return words[0] == '\0';
 }
 
 /* WHAT, and the end of the serial line; SERIAL is changed. */
@@ -142,7 +179,11 @@ static int say_silent(const struct vm_wait *wait, const struct vm_seen *seen, ch
         return err_hint(err, "--ready tcp:22 or --ready none is content with less");
     }
     if (wait->port != 0 && !seen->up && !seen->reached && seen->closed == 0) {
+        bool early = is_before_kernel(serial);
+
         (void)say_with_serial("the guest does not answer on its network", serial, err);
+        if (early)
+            return err_hint(err, "it has not come to its kernel yet: a longer --timeout");
         return err_hint(err, "10.0.2.15 must be on ether1 (by DHCP, as RouterOS does it by itself), "
                         "and no firewall in between");
     }

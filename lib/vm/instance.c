@@ -296,6 +296,25 @@ int vm_instance_tidy(struct vm_instance *instance, const struct vm_record *recor
     return result;
 }
 
+/* As large as a record; it goes with the folder. */
+static int try_file(const char *folder, const char *variable, struct chr_error *err)
+{
+    static const char bytes[4096];
+    char path[VM_PATH_SIZE + 8];
+    AUTO_CLOSE int fd = -1;
+    ssize_t written;
+
+    errno = 0;
+    (void)snprintf(path, sizeof path, "%s/trial", folder);
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    written = fd >= 0 ? write(fd, bytes, sizeof bytes) : -1;
+    if (written == (ssize_t)sizeof bytes && fsync(fd) == 0)
+        return 0;
+    (void)err_errno(err, errno != 0 ? errno : ENOSPC, "cannot write %s", path);
+    vm_instance_hint(variable, err);
+    return -1;
+}
+
 int vm_instance_try_folders(const struct vm_host *host, struct chr_error *err)
 {
     AUTO_VM_INSTANCE struct vm_instance instance = VM_NO_INSTANCE;
@@ -309,7 +328,11 @@ int vm_instance_try_folders(const struct vm_host *host, struct chr_error *err)
     if (vm_instance_place(host, name, &instance, err) < 0 ||
         vm_instance_lock_new(&instance, err) < 0)
         return -1;
-    result = vm_instance_prepare(&instance, err);
+    result = vm_instance_prepare(&instance, err) < 0 ||
+                     try_file(instance.state, "XDG_STATE_HOME", err) < 0 ||
+                     try_file(instance.runtime, "XDG_RUNTIME_DIR", err) < 0
+                 ? -1
+                 : 0;
     (void)vm_instance_tidy(&instance, &nothing, true, &ignored);
     return result;
 }

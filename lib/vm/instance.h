@@ -40,6 +40,7 @@ struct vm_record {
     char *log_file; /* QEMU's own */
     bool remove;    /* the instance goes when the machine is off */
     bool adopted;   /* somebody else started QEMU: there is no file of this record */
+    bool fresh;     /* the instance is new with this start; not written down */
     bool damaged;   /* the file tells nothing; what is here was seen in the folders */
     enum chr_ready ready;
     uint16_t ready_port;
@@ -74,7 +75,7 @@ int vm_instance_lock_new(struct vm_instance *instance, struct chr_error *err);
 
 /*
  * Do what a start does first, and take it back: make the folders of an instance that
- * nobody has, and lock it.
+ * nobody has, lock it, and write a small file into each.
  */
 int vm_instance_try_folders(const struct vm_host *host, struct chr_error *err);
 

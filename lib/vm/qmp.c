@@ -254,7 +254,8 @@ static int hear_greeting(struct qmp *qmp, int64_t deadline, struct chr_error *er
         return -1;
     if (n == 0) {
         (void)late(err, "greet");
-        return err_hint(err, "does another program hold its QMP connection?");
+        return err_hint(err, "is it stopped (kill -CONT lets it go on; chrimg ps calls it silent), or "
+                             "does another program hold its QMP connection?");
     }
     if (message.kind != QMP_GREETING)
         return err_set(err, CHR_E_IO, "what answers is no QMP: it does not greet");

@@ -114,6 +114,60 @@ static void a_panic_is_quoted(void **state)
     assert_non_null(strstr(err.message, "the guest never said login:; its serial line ends with: Login"));
 }
 
+/* A hint is for what QEMU has said, and not for a word that is in it. */
+static void hints_of_qemu(void **state)
+{
+    static const struct {
+        const char *log;
+        const char *hint;
+    } cases[] = {
+        {"qemu-system-x86_64: -drive file=l.qcow2,if=none: Failed to get \"write\" lock\n"
+         "Is another process using the image [l.qcow2]?\n", "uses the image"},
+        {"qemu-system-x86_64: Failed to get shared \"write\" lock\n", "uses the image"},
+        {"qemu-system-x86_64: system firmware block device pflash0 has invalid size 512\n"
+         "qemu-system-x86_64: info: its size must be a non-zero multiple of 0x1000\n", "firmware is a file of whole 4 KiB"},
+        {"qemu-system-x86_64: combined size of system firmware exceeds 8388608 bytes\n", "8 MiB for firmware"},
+        {"qemu-system-x86_64: unable to find CPU model 'pizza'\n", "-cpu help lists"},
+        {"qemu-system-x86_64: -device clock: 'clock' is not a valid device model name\n", ""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct chr_error err;
+
+        log_says("qemu.log", cases[i].log);
+        err = diagnose(VM_DIED, &http);
+        if (cases[i].hint[0] != '\0' ? strstr(err.hint, cases[i].hint) == NULL : err.hint[0] != '\0')
+            fail_msg("%s: hint \"%s\", expected \"%s\"", cases[i].log, err.hint, cases[i].hint);
+    }
+}
+
+/* Where no kernel runs yet, DHCP is not to blame. */
+static void what_has_not_begun(void **state)
+{
+    static const struct {
+        const char *serial;
+        bool early;
+    } cases[] = {
+        {"", true},
+        {"SeaBIOS (version 1.16.2-debian-1.16.2-1)\r\nBooting from Hard Disk..", true},
+        {"\033[2J\033[01;01HBdsDxe: loading Boot0001 \"UEFI Misc Device\"\r\n", true},
+        {"Booting from Hard Disk...\r\nLoading system with initrd\r\n", true},
+        {"Booting from Hard Disk...\r\nLinux version 5.6.3\r\n", false},
+        {"MikroTik Login: ", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct chr_error err;
+
+        log_says("serial.log", cases[i].serial);
+        err = diagnose(VM_TIMEOUT, &http);
+        assert_true((strstr(err.hint, "longer --timeout") != NULL) == cases[i].early);
+        assert_true((strstr(err.hint, "DHCP") != NULL) == !cases[i].early);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -121,6 +175,8 @@ int main(void)
         cmocka_unit_test(quotations_begin_with_a_character),
         cmocka_unit_test(no_command_is_named),
         cmocka_unit_test(a_panic_is_quoted),
+        cmocka_unit_test(hints_of_qemu),
+        cmocka_unit_test(what_has_not_begun),
     };
 
     return cmocka_run_group_tests(tests, enter_work_folder, leave_work_folder);

@@ -302,6 +302,7 @@ static void somebody_else_is_served(void **state)
     assert_int_equal(listen(fd, 1), 0);
     assert_refused(qmp_connect("busy.sock", clock_ms() + SHORT_MS, &first, &err), &err, CHR_E_BUSY,
                    "did not greet");
+    assert_non_null(strstr(err.hint, "is it stopped"));
     (void)close(fd);
 }
 
