@@ -126,13 +126,32 @@ old_mark_does_not_count() {
 
 # ---- off ----
 
+nothing_is_applied() { # SNAPSHOTS
+    [[ $ended == 143 ]] || { echo "status $ended"; return 1; }
+    status_is life running && [[ $(qemu-img snapshot -U -l life.qcow2) == "$1" ]] && web_comes_up life
+}
+
+signal_before_the_button() {
+    local before kept
+    before=$(vm_pid life)
+    kept=$(qemu-img snapshot -U -l life.qcow2)
+    signal_at TERM query-status snapshot -a disk life.qcow2
+    [[ $(vm_pid life) == "$before" ]] && nothing_is_applied "$kept"
+}
+
 # The button cannot be taken back: what shuts down is started again, and nothing is applied.
 signal_while_it_shuts_down() {
-    local before
+    local before kept
     before=$(vm_pid life)
+    kept=$(qemu-img snapshot -U -l life.qcow2)
+    # QEMU hears the button when the signal is there.
+    { until grep -q system_powerdown trace 2>/dev/null; do sleep 0.01; done; kill -STOP "$before"; sleep 2
+        kill -CONT "$before"; } &
+    rm -f trace
     signal_at TERM system_powerdown snapshot -a disk life.qcow2
-    [[ $ended == 143 ]] || { echo "status $ended"; return 1; }
-    status_is life running && [[ $(vm_pid life) != "$before" ]] && ! has life before-apply && web_comes_up life
+    wait
+    [[ $(vm_pid life) != "$before" ]] || { echo 'it did not shut down in time'; return 1; }
+    nothing_is_applied "$kept"
 }
 
 signal_while_applied() {
@@ -168,6 +187,7 @@ check 'kill -9 before the load: the next snapshot lets it go on' killed_while_pa
 check 'kill -9 in the load, too' killed_while_paused 'execute[^a-z]*snapshot-load' load
 check 'a machine that others have paused stays so' pause_of_others_stays
 check 'what is noted of another process does not count' old_mark_does_not_count
+check 'SIGTERM before it is asked to shut down: it is not' signal_before_the_button
 check 'SIGTERM while it shuts down: it is started again' signal_while_it_shuts_down
 check 'Ctrl-C while the disk is changed: it is, and the machine started' signal_while_applied
 check 'stop --forget' "$CHRIMG" stop --forget life

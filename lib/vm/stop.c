@@ -67,6 +67,8 @@ static bool press_button(const struct vm_record *record, const struct vm_process
     do {
         int64_t next = clock_ms() + BUTTON_STEP_MS;
 
+        if (is_called_off(called_off))
+            return false;
         if (!tell(record, "system_powerdown", deadline))
             return !vm_process_is_alive(process);
         if (wait_for_end(process, next < deadline ? next : deadline, called_off))
