@@ -199,7 +199,7 @@ static int run_guarded(const char *image, struct chr_boot_options *options, char
         options->name = name;
     options->throwaway = true;
     options->remove = true;
-    options->must_wait = true; /* the command is to find a router */
+    options->for_command = true;
     guardian = guardian_begin(options->name);
     result = boot_and_run(image, options, argv, &guardian);
     guardian_end(&guardian);

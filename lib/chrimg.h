@@ -812,8 +812,9 @@ struct chr_boot_options {
     bool foreground; /* -i: serial line on the terminal */
     bool remove;     /* --rm: the instance's folder goes with the VM */
     enum chr_ready ready;
-    bool ready_asked; /* by the user; else CHR_READY_HTTP becomes CHR_READY_NONE without a user network */
-    bool must_wait;   /* and that is refused */
+    /* READY is the user's wish; else HTTP becomes none without a user network, but for a command. */
+    bool ready_asked;
+    bool for_command; /* that is to find a router, and of which nothing is kept, as goes without saying */
     uint16_t ready_port;       /* in the guest, for CHR_READY_TCP */
     const char *ready_pattern; /* for CHR_READY_SERIAL: a POSIX extended regular expression */
     unsigned timeout;          /* seconds; 0: by accelerator */

@@ -31,8 +31,9 @@ says_leaving_r() {
     pid=$(vm_pid r)
     shift 2
     "$CHRIMG" "$@" >said 2>&1
-    [[ $? == "$status" ]] && grep -qE -- "$pattern" said || { cat said; return 1; }
-    same_machine_runs "$pid"
+    [[ $? == "$status" ]] && grep -qE -- "$pattern" said && same_machine_runs "$pid" && return
+    cat said
+    return 1
 }
 
 new_file_is_nobodys() {

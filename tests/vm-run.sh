@@ -371,8 +371,12 @@ run_code() {
     [ $? -eq 7 ]
 }
 check "run: the command finds the router, and its exit code is ours" run_code
-check_exit "run: what boot says of its plan, run says, too" 3 'nothing is kept' \
-    "$CHRIMG" run stock.img --ready none -- sh -c 'exit 3'
+check_exit "run: what boot says of its plan, run says, too" 3 'can be reached on 0.0.0.0 from outside' \
+    "$CHRIMG" run stock.img --ready none --listen 0.0.0.0 -- sh -c 'exit 3'
+run_is_quiet() {
+    "$CHRIMG" run --ready none --accel tcg stock.img -- true >said 2>&1 && cat said && [ ! -s said ]
+}
+check "run: that nothing is kept goes without saying" run_is_quiet
 # Python starts its children with SIGCHLD as it is told; a shell would not.
 run_without_sigchld() {
     python3 -c 'import signal, subprocess, sys

@@ -61,7 +61,8 @@ int decide_disk(const struct vm_case *vm, struct vm_plan *plan, struct chr_error
     if (check_options(vm, plan, err) < 0)
         return -1;
     if (vm->options->throwaway) {
-        plan_note(plan, "nothing is kept: what the router writes goes with it");
+        if (!vm->options->for_command)
+            plan_note(plan, "nothing is kept: what the router writes goes with it");
         return 0;
     }
     if (is_raw && !vm->options->write)

@@ -214,7 +214,7 @@ static int without_user_net(const struct vm_case *vm, struct vm_plan *plan, stru
                       vm->options->ready == CHR_READY_TCP ? "tcp" : "http");
         return err_hint(err, "--ready serial:PATTERN waits for what the router says there");
     }
-    if (vm->options->ready == CHR_READY_HTTP && vm->options->must_wait) {
+    if (vm->options->ready == CHR_READY_HTTP && vm->options->for_command) {
         (void)err_set(err, CHR_E_USAGE, "without a user network, the router's HTTP cannot be waited "
                       "for");
         return err_hint(err, "--ready serial:PATTERN waits for what the router says, --ready none runs "

@@ -632,9 +632,9 @@ static const struct row {
      .code = CHR_E_USAGE, .error = "--ready http needs --net user"},
     {"nothing to wait for", linux_x86, NULL, &stock, {NETS(NET(NONE, ""))}, .note = "so nothing is waited for"},
     {"nothing to wait for, where a command is to find a router", linux_x86, NULL, &stock,
-     {NETS(NET(NONE, "")), .must_wait = true}, .code = CHR_E_USAGE, .error = "HTTP cannot be waited for"},
+     {NETS(NET(NONE, "")), .for_command = true}, .code = CHR_E_USAGE, .error = "HTTP cannot be waited for"},
     {"the same, and none was asked for", linux_x86, NULL, &stock,
-     {NETS(NET(NONE, "")), .must_wait = true, .ready = CHR_READY_NONE, .ready_asked = true}, .has = {" -name "}},
+     {NETS(NET(NONE, "")), .for_command = true, .ready = CHR_READY_NONE, .ready_asked = true}, .has = {" -name "}},
 
     /* vfio */
     {"a card", linux_x86, card, &stock, {CARD}, .has = {" -device vfio-pci,host=0000:01:00.0 "}},
