@@ -2,6 +2,20 @@
 #include "op/boot.h"
 #include "vm/clock.h"
 
+/* What runs NOW is not what was to be stopped, by what was read BEFORE: somebody was faster. */
+static int check_same(const struct vm_record *before, const struct vm_record *now,
+                      struct chr_error *err)
+{
+    AUTO_VM_PROCESS struct vm_process process = VM_NO_PROCESS;
+
+    if ((now->pid == before->pid && now->start_time == before->start_time) ||
+        !vm_record_process(now, &process))
+        return 0;
+    (void)err_set(err, CHR_E_EXISTS, "%s runs already, as process %ld", now->name,
+                  (long)process.pid);
+    return err_hint(err, "another command has started it meanwhile; chrimg ps shows it");
+}
+
 /* Another process may have changed things before the lock was ours. */
 static int lock_and_read(struct vm_instance *instance, struct vm_record *record,
                          struct chr_error *err)
@@ -13,7 +27,7 @@ static int lock_and_read(struct vm_instance *instance, struct vm_record *record,
         return vm_instance_lock_new(instance, err);
     if (vm_instance_lock(instance, err) < 0)
         return -1;
-    if (vm_record_read(instance, &now, err) < 0) {
+    if (vm_record_read(instance, &now, err) < 0 || check_same(record, &now, err) < 0) {
         vm_record_release(&now);
         vm_instance_unlock(instance);
         return -1;
