@@ -90,9 +90,15 @@ contents_are_right() {
 
 # ---- memory of a machine that is another one by now ----
 
+# Its memory is its own alone, and that can be read at once.
+own_size_is_there() { # TAG
+    "$CHRIMG" snapshot -l --json life.qcow2 | jq -e --arg tag "$1" '.snapshots[] | select(.tag == $tag) |
+        .exclusive >= .vm_state_size and .vm_state_size > 1000000'
+}
+
 takes_memory() { # TAG OPTION...
     "$CHRIMG" boot life.qcow2 --name other --bios --ready none "${@:2}" && "$CHRIMG" snapshot -c "$1" --with-memory life.qcow2 &&
-        "$CHRIMG" stop --now other
+        own_size_is_there "$1" && "$CHRIMG" stop --now other
 }
 
 boots_anew() { # OPTION...

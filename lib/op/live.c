@@ -89,12 +89,27 @@ int live_need(const char *path, const char *tag, enum live_kind *kind, char name
     return err_hint(err, "chrimg snapshot -l %s lists them", HINT_WORD(path));
 }
 
+/*
+ * QEMU has reference counts in its cache that it writes when it is asked to, or some seconds
+ * later; until then a snapshot's own size would be read wrong.
+ */
+static void write_back(struct qmp *qmp)
+{
+    struct chr_error ignored;
+
+    (void)qmp_command(qmp, "human-monitor-command",
+                      json_pack("{s:s}", "command-line", "qemu-io " LIVE_DISK " flush"),
+                      live_soon(), NULL, &ignored);
+}
+
 /* Nothing is reported that was not seen. */
-static int verify(const char *path, const char *tag, enum live_kind wanted, struct chr_error *err)
+static int verify(struct qmp *qmp, const char *path, const char *tag, enum live_kind wanted,
+                  struct chr_error *err)
 {
     char name[CHR_TAG_MAX + 1];
     enum live_kind kind;
 
+    write_back(qmp);
     if (find_in_file(path, tag, &kind, name, err) < 0)
         return err_context(err, "QEMU has done it, but it cannot be seen");
     if (kind == wanted)
@@ -125,7 +140,7 @@ int live_create(struct live *live, const char *path, const char *tag, bool with_
                            json_pack("{s:s, s:s}", "device", LIVE_DISK, "name", tag), live_soon(), NULL,
                            err)) < 0)
         return err_context(err, "instance %s", live->record.name);
-    return verify(path, tag, with_memory ? WITH_MEMORY : DISK_ONLY, err);
+    return verify(qmp, path, tag, with_memory ? WITH_MEMORY : DISK_ONLY, err);
 }
 
 int live_delete(struct live *live, const char *path, const char *tag,
@@ -143,5 +158,5 @@ int live_delete(struct live *live, const char *path, const char *tag,
                            json_pack("{s:s, s:s}", "device", LIVE_DISK, "name", result->tag), live_soon(), NULL,
                            err)) < 0)
         return err_context(err, "instance %s", live->record.name);
-    return verify(path, result->tag, NO_SNAPSHOT, err);
+    return verify(qmp, path, result->tag, NO_SNAPSHOT, err);
 }
