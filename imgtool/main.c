@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <locale.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -243,7 +242,6 @@ int main(int argc, char **argv)
     if (!fill_streams())
         return EXIT_FAILED;
 
-    (void)setlocale(LC_CTYPE, "");
     /* Ignored by who started us, it would keep children's exit codes from us: all would seem well. */
     (void)signal(SIGCHLD, SIG_DFL);
     ui_init();

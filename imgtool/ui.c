@@ -2,7 +2,6 @@
 #include "ui.h"
 
 #include <inttypes.h>
-#include <langinfo.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,6 +42,24 @@ static unsigned terminal_width(void)
     return size.ws_col < MIN_WIDTH ? MIN_WIDTH : size.ws_col;
 }
 
+/*
+ * Whether the user's locale is one of UTF-8, by its name ("de_DE.UTF-8", "C.utf8"): all that
+ * is asked of it.  setlocale() would read five files for that, and let toupper() of FAT's
+ * names depend on it.
+ */
+static bool locale_is_utf8(void)
+{
+    static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *value = getenv(names[i]);
+
+        if (value != NULL && value[0] != '\0')
+            return strcasestr(value, "UTF-8") != NULL || strcasestr(value, "UTF8") != NULL;
+    }
+    return false;
+}
+
 void ui_init(void)
 {
     const char *no_colour = getenv("NO_COLOR");
@@ -52,7 +69,7 @@ void ui_init(void)
     ui.error_terminal = isatty(STDERR_FILENO) != 0;
     ui.colour = ui.terminal && (no_colour == NULL || no_colour[0] == '\0') &&
                 (term == NULL || strcmp(term, "dumb") != 0);
-    ui.utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+    ui.utf8 = locale_is_utf8();
     ui.width = terminal_width();
 }
 
