@@ -82,7 +82,7 @@ static const char *const how_texts[] = {
 static const char *how_text(enum chr_stopped how, bool now)
 {
     return how == CHR_STOPPED_QUIT && !now
-               ? "was paused, where no guest can shut down: QEMU was told to quit"
+               ? "is paused or does not answer, and could not shut down: it was turned off"
                : how_texts[how];
 }
 

@@ -152,7 +152,7 @@ stopped_meanwhile_is_not_waited_for() {
 paused_is_told_to_quit() {
     boot plain.img --name paused --rm --ready none || return
     tell_qemu_to_pause paused
-    "$CHRIMG" stop paused >said 2>&1 && cat said && grep -q 'was paused' said && nothing_is_left paused
+    "$CHRIMG" stop paused >said 2>&1 && cat said && grep -q 'is paused' said && nothing_is_left paused
 }
 
 # Nobody takes what a --rm machine keeps for left over while it is started again, however long that takes.
