@@ -328,7 +328,7 @@ qemu-img convert -O qcow2 many.img many.qcow2
 # The signal comes with the first byte that is written, the 200 KB are there nevertheless.
 head -c 200000 /dev/urandom >large
 status_of_signal() { # SIGNAL ARGUMENT...
-    env --default-signal=INT strace -qq -o /dev/null -e trace=pwrite64 \
+    ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 env --default-signal=INT strace -qq -o /dev/null -e trace=pwrite64 \
         -e inject=pwrite64:signal="$1":when=1 "$CHRIMG" "${@:2}" >said 2>&1
     echo $?
 }
@@ -364,7 +364,8 @@ replaced_before_its_lock() {
     local tracer
     cp --sparse=always a.img raced.img
     cp --sparse=always a.img other.img
-    strace -qq -o /dev/null -e trace=fcntl -e inject=fcntl:delay_enter=300000 \
+    # LeakSanitizer and strace exclude each other.
+    ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 strace -qq -o /dev/null -e trace=fcntl -e inject=fcntl:delay_enter=300000 \
         "$CHRIMG" cp one raced.img:/one &
     tracer=$!
     until is_open raced.img; do kill -0 "$tracer" || return; done

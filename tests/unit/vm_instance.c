@@ -421,6 +421,7 @@ static void inherits_nothing(void **state)
     struct vm_process process;
     struct vm_process told;
     sigset_t blocked;
+    const char *signals;
     char *text;
     int fd;
 
@@ -440,8 +441,10 @@ static void inherits_nothing(void **state)
     text = (char *)read_file("log", NULL);
     text[file_size("log")] = '\0';
     /* 3 is the folder that ls reads. */
-    if (strstr(text, "0 1 2 3 0177\n") == NULL ||
-        strstr(text, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n") == NULL)
+    signals = strstr(text, "SigBlk:\t0000000000000000\nSigIgn:\t");
+    /* But 32 and 33: posix_spawn(), as of make, ignores these of glibc's own, and nobody can reset them. */
+    if (strstr(text, "0 1 2 3 0177\n") == NULL || signals == NULL ||
+        (strtoull(strrchr(signals, '\t'), NULL, 16) & ~0x180000000ULL) != 0)
         fail_msg("it has inherited: %s", text);
     assert_int_equal(mode_of("log"), 0600);
     free(text);
