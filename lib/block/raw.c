@@ -14,6 +14,7 @@
 #endif
 
 #include "base/bytes.h"
+#include "base/inode.h"
 #include "block/lock.h"
 
 #define NOTHING (-1) /* no descriptor */
@@ -174,15 +175,6 @@ static int size_of(int fd, const char *path, uint64_t *size, struct chr_error *e
     return err_set(err, CHR_E_USAGE, "%s is neither a file nor a block device", path);
 }
 
-static bool is_name_of(const char *path, int fd)
-{
-    struct stat named;
-    struct stat opened;
-
-    return stat(path, &named) == 0 && fstat(fd, &opened) == 0 && named.st_dev == opened.st_dev &&
-           named.st_ino == opened.st_ino;
-}
-
 /* The file at PATH, locked; or NOTHING and no error, when another has taken its place meanwhile. */
 static int open_locked(const char *path, enum raw_mode mode, int *out, struct chr_error *err)
 {
@@ -199,7 +191,7 @@ static int open_locked(const char *path, enum raw_mode mode, int *out, struct ch
         if (lock_image(fd, writable, path, err) < 0)
             return -1;
         /* A change would go into a file that has no name any more. */
-        if (!is_name_of(path, fd))
+        if (!path_leads_to(path, fd))
             return 0;
     }
     *out = fd;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/environment.h"
+#include "base/inode.h"
 #include "base/shell.h"
 #include "block/lock.h"
 #include "block/raw.h"
@@ -55,8 +56,7 @@ bool same_file(const char *a, const char *b)
     struct stat sa;
     struct stat sb;
 
-    return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
-           sa.st_ino == sb.st_ino;
+    return stat(a, &sa) == 0 && stat(b, &sb) == 0 && same_inode(&sa, &sb);
 }
 
 int sync_folder_of(const char *path, struct chr_error *err)
@@ -129,14 +129,13 @@ static int open_nameless(const char *folder)
 #endif
 }
 
-/* Whether PATH is (still) a name of the open file FD. */
+/* Whether PATH itself, not what it links to, is (still) a name of the open file FD. */
 static bool is_name_of(const char *path, int fd)
 {
     struct stat named;
     struct stat opened;
 
-    return lstat(path, &named) == 0 && fstat(fd, &opened) == 0 &&
-           named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
+    return lstat(path, &named) == 0 && fstat(fd, &opened) == 0 && same_inode(&named, &opened);
 }
 
 /*

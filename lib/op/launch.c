@@ -68,10 +68,7 @@ static int clear_last(const struct boot_start *start, struct vm_record *old, boo
     if (vm_record_process(old, &process)) {
         (void)err_set(err, CHR_E_EXISTS, "%s runs already, as process %ld, from %s", old->name,
                       (long)process.pid, old->image);
-        /* A restart has no other name to take: somebody was faster. */
-        return start->image == NULL
-                   ? err_hint(err, "another command has started it meanwhile; chrimg ps shows it")
-                   : err_hint(err, "chrimg stop %s first, or take another --name", old->name);
+        return err_hint(err, "chrimg stop %s first, or take another --name", old->name);
     }
     if (keep_what_is_kept(start, old, err) < 0)
         return -1;

@@ -2,6 +2,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/inode.h"
 #include "op/boot.h"
 
 struct search {
@@ -32,7 +33,7 @@ static bool has_path(const struct search *search, const struct vm_record *record
     struct stat info;
 
     return stat(image != NULL ? image : record->image, &info) == 0 &&
-           info.st_dev == search->image.st_dev && info.st_ino == search->image.st_ino;
+           same_inode(&info, &search->image);
 }
 
 /* The file that QEMU has open: what has got its name since is a file like any other. */

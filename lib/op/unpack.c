@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/inode.h"
 #include "op/files.h"
 
 #define CHUNK 65536
@@ -173,7 +174,7 @@ static int check_old(struct unpacking *x, const struct file_node *node)
                       node->path);
         return err_hint(x->err, "use --force to replace files");
     }
-    if (st.st_dev == x->input.st_dev && st.st_ino == x->input.st_ino)
+    if (same_inode(&st, &x->input))
         return err_set(x->err, CHR_E_REFUSED, "%s/%s is the image itself", x->options->folder,
                        node->path);
     return 0;

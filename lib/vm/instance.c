@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "base/inode.h"
 #include "vm/clock.h"
 #include "vm/host_parts.h"
 
@@ -81,16 +82,6 @@ static int make_private(const char *path, const char *variable, struct chr_error
 
 /* ---- the lock ---- */
 
-/* The folder may have been removed, or another one made, while we waited. */
-static bool is_still(int fd, const char *path)
-{
-    struct stat here;
-    struct stat there;
-
-    return fstat(fd, &here) == 0 && stat(path, &there) == 0 && here.st_dev == there.st_dev &&
-           here.st_ino == there.st_ino;
-}
-
 /* The lock on the folder PATH as *FD; -2 where it went away meanwhile. */
 static int take_lock(const char *path, int64_t patience_ms, int *fd, struct chr_error *err)
 {
@@ -108,7 +99,8 @@ static int take_lock(const char *path, int64_t patience_ms, int *fd, struct chr_
             return err_set(err, CHR_E_BUSY, "another chrimg is at work on %s", path);
         clock_sleep(LOCK_STEP_MS);
     }
-    if (!is_still(folder, path))
+    /* The folder may have been removed, or another one made, while we waited. */
+    if (!path_leads_to(path, folder))
         return -2;
     *fd = folder;
     folder = -1;
